@@ -1,0 +1,21 @@
+"""What one request brings to its handler besides its body."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rivven.api.session import Session
+from rivven.security.authz.access import Access
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """One request: its header, who asks, and the door to the authorizers for rules of mode `filter`."""
+
+    api_key: int
+    api_version: int
+    correlation_id: int
+    client_id: str | None
+    session: Session
+    access: Access
+    now_ms: int

@@ -1,0 +1,53 @@
+"""What a connection is allowed to be: its listener, its peer and, once authenticated, its principal.
+
+One `Session` lives as long as its connection. It holds state and answers questions; the SASL decisions are
+taken in `security.authn`, the closing of sockets in `server`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rivven.security.authn.sasl import SaslExchange
+from rivven.security.authz.authorizer import Subject
+from rivven.types import ANONYMOUS, Principal
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerInfo:
+    """The facts of a listener that requests can see: name, protocol and the address clients are told."""
+
+    name: str
+    tls: bool
+    sasl: bool
+    advertised_host: str
+    advertised_port: int
+
+
+@dataclass(slots=True)
+class Session:
+    """One connection's identity. `subject` is None until authentication has succeeded."""
+
+    listener: ListenerInfo
+    host: str
+    exchange: SaslExchange | None
+    subject: Subject | None = None
+    expires_at_ms: int | None = None
+    expects_raw_token: bool = False
+    """After SaslHandshake v0 the next frames are bare SASL tokens (kafka.md 2.7)."""
+    client_software: str = ""
+    closing: str = field(default="")
+    """Why the connection must close once pending answers have left; empty while it may go on."""
+
+    @property
+    def authenticated(self) -> bool:
+        return self.subject is not None
+
+    def become(self, principal: Principal, expires_at_ms: int | None) -> None:
+        """Take an identity (first authentication or re-authentication)."""
+        self.subject = Subject(principal=principal, host=self.host, listener=self.listener.name)
+        self.expires_at_ms = expires_at_ms
+
+    def become_anonymous(self) -> None:
+        """On a listener without SASL every peer is ``User:ANONYMOUS``."""
+        self.become(ANONYMOUS, None)
