@@ -15,7 +15,7 @@ This module must not know a byte layout; `compiler` turns declarations into pars
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Literal, TypeVar, dataclass_transform
 from uuid import UUID
 
@@ -166,14 +166,10 @@ class StructMeta(type):
         for key, value in list(namespace.items()):
             if isinstance(value, Field):
                 del namespace[key]
-                fields.append(_named(value, key))
+                fields.append(replace(value, name=key))
         namespace["__fields__"] = tuple(fields)
         namespace["__slots__"] = tuple(field.name for field in fields)
         return super().__new__(mcs, name, bases, namespace, **keywords)
-
-
-def _named(field: Field, name: str) -> Field:
-    return Field(*(getattr(field, slot) for slot in Field.__slots__[:-1]), name=name)
 
 
 class Struct(metaclass=StructMeta):
@@ -183,7 +179,7 @@ class Struct(metaclass=StructMeta):
     __slots__ = ()
 
     def __init__(self, **values: Any) -> None:
-        # The real constructor is compiled when the class is first used: start-up must not pay for 200 classes.
+        # The real constructor is compiled on first use: start-up must not pay for 200 classes.
         cls = type(self)
         cls.__init__ = _compile_init(cls.__fields__)  # type: ignore[method-assign]
         cls.__init__(self, **values)
@@ -258,7 +254,7 @@ class Response(Message):
 
 
 class Data(Message):
-    """A struct stored inside records rather than sent; always classic (not flexible) in the offered versions."""
+    """A struct stored inside records rather than sent; classic (not flexible) in the offered versions."""
 
     __versions__: ClassVar[Span]
 

@@ -1,4 +1,4 @@
-"""Every message this broker speaks, re-exported; `REQUESTS`, `RESPONSES` and `DATA` find them by key or name."""
+"""Every message this broker speaks; `REQUESTS`, `RESPONSES` and `DATA` find them by key or name."""
 
 from rivven.protocol.messages.acls import (
     CreateAclsRequest,
