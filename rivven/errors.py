@@ -178,3 +178,12 @@ class InvalidConfig(RivvenError):
     """A configuration value that this broker does not accept or cannot honour."""
 
     code = ErrorCode.INVALID_CONFIG
+
+
+class PartitionDeleted(RivvenError):
+    """The partition was deleted under a request that had already found it."""
+
+    code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+    def __init__(self) -> None:
+        super().__init__("the topic was deleted")

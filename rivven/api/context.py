@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rivven.api.memory import Lease
 from rivven.api.session import Session
 from rivven.security.authz.access import Access
 
@@ -19,3 +20,5 @@ class RequestContext:
     session: Session
     access: Access
     now_ms: int
+    lease: Lease | None = None
+    """Response memory held by the answer; the connection releases it once the bytes have left."""

@@ -1,0 +1,185 @@
+"""The only door: every request is decoded, authorised, handled and encoded here.
+
+Order for each request: known API and version? authenticated? decode, apply the row's rules, call the handler,
+add the entries of denied items, encode. Only this module catches `Exception`: an unexpected one becomes the
+API's own UNKNOWN_SERVER_ERROR answer (for Produce the connection closes: -1 makes clients duplicate).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from rivven.api.context import RequestContext
+from rivven.api.rules import DENIED_CODES, Filter, Open, Require, Split
+from rivven.api.session import Session
+from rivven.api.table import Row, Table
+from rivven.clock import Clock
+from rivven.errors import ErrorCode, RivvenError
+from rivven.protocol.api import APIS, ApiKey
+from rivven.protocol.codec import parse_request, parse_request_header, write_response_buffers
+from rivven.protocol.exceptions import ProtocolError, UnsupportedApi
+from rivven.protocol.versions import unsupported_version_frame
+from rivven.security.authz.access import Access
+from rivven.security.authz.authorizer import Authorizer
+
+_log = logging.getLogger("rivven.api")
+
+Buffers = list[bytes | memoryview]
+
+
+class NotAuthenticated(ProtocolError):
+    """A request that needs an identity came before there was one, or after the session's end."""
+
+
+class Observer(Protocol):
+    """What dispatch tells the metrics; every call is O(1)."""
+
+    def denied(self, api_key: int) -> None: ...
+    def failed(self, api_key: int) -> None: ...
+
+
+class Call:
+    """One decoded request between `Dispatch.accept` and its answer."""
+
+    __slots__ = ("context", "denied", "early", "request", "row")
+
+    def __init__(self, row: Row, context: RequestContext, request: Any) -> None:
+        self.row = row
+        self.context = context
+        self.request = request
+        self.denied: list[tuple[Split, Any]] | None = None
+        self.early: Any = None
+        """The whole answer, when a `Require` rule refused."""
+
+
+class Dispatch:
+    """Applies the table to requests; holds no per-connection state."""
+
+    def __init__(
+        self,
+        table: Table,
+        authorizers: Sequence[Authorizer],
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        self._rows = table.rows
+        self._authorizers = authorizers
+        self._clock = clock
+        self._observer = observer
+
+    def accept(self, session: Session, frame: memoryview) -> Call | Buffers:
+        """Decode and authorise one frame.
+
+        Returns the call to perform, or the finished answer of an ApiVersions request that is too new.
+        Raises ProtocolError when the connection must close (unknown API, malformed body, no identity).
+        """
+        header, position = self._header(frame)
+        if header is None:
+            return [unsupported_version_frame(frame)]
+        now_ms = self._clock.now_ms()
+        row = self._rows.get(header.api_key)
+        if row is None:
+            raise UnsupportedApi(f"API key {header.api_key} is not offered")
+        subject = session.subject
+        is_open = type(row.rules[0]) is Open
+        if not is_open:
+            if subject is None:
+                raise NotAuthenticated(f"{row.key.name} before authentication")
+            if session.expires_at_ms is not None and now_ms >= session.expires_at_ms:
+                raise NotAuthenticated(f"{row.key.name} after the session expired")
+        request = parse_request(header.api_key, header.api_version, frame, position)
+        access = Access(subject, () if is_open else self._authorizers)
+        context = RequestContext(
+            header.api_key,
+            header.api_version,
+            header.correlation_id,
+            header.client_id,
+            session,
+            access,
+            now_ms,
+        )
+        call = Call(row, context, request)
+        if not is_open:
+            self._authorise(call)
+        return call
+
+    async def perform(self, call: Call) -> Any:
+        """Run the handler of a call (not Produce) and return its response struct."""
+        if call.early is not None:
+            return call.early
+        row, context = call.row, call.context
+        assert row.handler is not None
+        try:
+            response = await row.handler(context, call.request)
+        except RivvenError as error:
+            _log.info("%s failed: %s", row.key.name, error)
+            response = row.failure(call.request, context.api_version, error.code)
+        except Exception:
+            _log.exception("unexpected error in %s", row.key.name)
+            self._observer.failed(row.key)
+            response = row.failure(call.request, context.api_version, ErrorCode.UNKNOWN_SERVER_ERROR)
+        if Filter in map(type, row.rules) and not context.access.used:
+            _log.error("%s answered without asking for authorisation", row.key.name)
+            response = row.failure(call.request, context.api_version, ErrorCode.UNKNOWN_SERVER_ERROR)
+        return response
+
+    def start(self, call: Call, respond: Callable[[Any], None]) -> None:
+        """Begin a Produce call; `respond` gets the response (or None) once, maybe before this returns.
+
+        An exception that escapes the handler closes the connection: the caller must not answer it.
+        """
+        assert call.row.start is not None
+        call.row.start(call.context, call.request, respond)
+
+    def encode(self, call: Call, response: Any) -> Buffers:
+        """The answer's buffers, size prefix and header included."""
+        context = call.context
+        if call.denied is not None:
+            for rule, item in call.denied:
+                code = DENIED_CODES[rule.resource_type]
+                rule.deny(response, item, context.api_version, code)
+        return write_response_buffers(
+            context.api_key, context.api_version, response, context.correlation_id
+        )
+
+    def _header(self, frame: memoryview) -> tuple[Any, int]:
+        """The request header, or (None, 0) for ApiVersions above our range (answered in v0 layout)."""
+        if len(frame) < 8:
+            raise ProtocolError("a frame shorter than a request header")
+        api_key = int.from_bytes(frame[0:2], "big", signed=True)
+        version = int.from_bytes(frame[2:4], "big", signed=True)
+        api = APIS.get(api_key)  # type: ignore[call-overload]
+        if api is None or api_key not in self._rows:
+            raise UnsupportedApi(f"API key {api_key} is not offered")
+        if not api.decodable_from <= version <= api.max:
+            if api_key == ApiKey.API_VERSIONS and version > api.max:
+                return None, 0
+            raise UnsupportedApi(f"{ApiKey(api_key).name} version {version} is not offered")
+        return parse_request_header(frame)
+
+    def _authorise(self, call: Call) -> None:
+        access, request, version = call.context.access, call.request, call.context.api_version
+        for rule in call.row.rules:
+            if type(rule) is Split:
+                if rule.unless is not None and access.allowed_cluster(rule.unless):
+                    continue
+                items = rule.items(request, version)
+                kept = []
+                for name, item in items:
+                    if access.allowed(rule.operation, rule.resource_type, name):
+                        kept.append(item)
+                    else:
+                        if call.denied is None:
+                            call.denied = []
+                        call.denied.append((rule, item))
+                if len(kept) != len(items):
+                    self._observer.denied(call.row.key)
+                    rule.keep(request, version, kept)
+            elif type(rule) is Require:
+                if not access.allowed(rule.operation, rule.resource_type, rule.name(request)):
+                    self._observer.denied(call.row.key)
+                    code = DENIED_CODES[rule.resource_type]
+                    call.early = rule.denied(request, version, code)
+                    return
