@@ -1,7 +1,7 @@
 """Bytes to messages and back, for every API and version in `api.APIS`.
 
 A parse or write function is compiled the first time its (message, version) is used, and kept. Whatever the
-bytes, parsing raises nothing but ProtocolError; a message that the version cannot hold raises it when written.
+bytes, parsing raises nothing but ProtocolError; so does writing a message that the version cannot hold.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from rivven.protocol.primitives import FOREIGN_BYTES_ERRORS, malformed, read_uva
 from rivven.protocol.write_compiler import WRONG_VALUE_ERRORS, Write, compile_write
 
 MAX_STRUCTURED_BYTES: Final = 16 * 1024 * 1024
-"""Largest request parsed into structs. Produce is exempt (record batches stay bytes); every other request is names
-and numbers, and one byte of those can become 100 bytes of objects. Metadata for 100,000 topics is 5 MB."""
+"""Largest request parsed into structs. Produce is exempt (record batches stay bytes); any other request is
+names and numbers, and one byte of those can become 100 bytes of objects. Metadata for 100,000 topics is 5 MB."""
 
 _PREFIX: Final = Struct(">hhi")
 _HEADER: Final = Struct(">hhih")

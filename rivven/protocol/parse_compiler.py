@@ -1,7 +1,7 @@
 """Compiles a layout to one straight-line parse function: `parse(buf: bytes, pos, end) -> (value, pos)`.
 
 Neighbouring fixed-size fields, and the length byte that follows them, are read by one `unpack_from`. Each
-length and count is compared with the bytes that remain before anything is allocated. `end` must be `len(buf)`.
+length and count is compared with the bytes that remain before anything is allocated; `end` is `len(buf)`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Byte-level pieces shared by generated and hand-written codecs: varints, counts, small integer arrays.
 
 Functions take `bytes` or `memoryview` and a position and return the value with the next position. A read past
-the end surfaces as IndexError or struct.error, which `codec` turns into ProtocolError. Nothing here may allocate
-by a length that has not been compared with the bytes that remain.
+the end surfaces as IndexError or struct.error, which `codec` turns into ProtocolError. Nothing here may
+allocate by a length that has not been compared with the bytes that remain.
 """
 
 from __future__ import annotations
