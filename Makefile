@@ -1,0 +1,54 @@
+# Everything a person or CI does with the project. Needs python3 (3.11 or newer) and make; the rest installs itself.
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+# Two workers: the machines this runs on have two cores. One file stays on one worker, so that fixtures that start
+# a broker are shared by the tests of their file.
+WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench nightly lock format clean
+
+help:  ## what can be made
+	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+run:  ## start a secure broker on 127.0.0.1:9092 in the foreground; data and client files are in ./data
+	@$(PYTHON) tools/environment.py run
+	@exec $(BIN)/rivven server --dev
+
+test:  ## the whole test suite (within ten minutes on two cores); ends with the list of skips
+	@$(PYTHON) tools/environment.py dev
+	$(PYTEST) $(PARALLEL) -m "not nightly"
+
+check:  ## format, lint, types, import contracts and the fast tests, in about a minute
+	@$(PYTHON) tools/environment.py dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(PYTEST) $(PARALLEL) -q tests/unit tests/architecture tests/golden
+
+bench:  ## measure beside a minimal broker and Tansu; writes benches/RESULTS.md
+	@$(PYTHON) tools/environment.py bench
+	$(PYTEST) -q benches --benchmark-enable --benchmark-only --benchmark-sort=name -p no:xdist
+	$(BIN)/python -m benches
+
+nightly:  ## 200 kill -9 runs, 10,000 power-loss seeds, long fuzzing
+	@$(PYTHON) tools/environment.py nightly
+	RIVVEN_KILL_RUNS=200 RIVVEN_SIM_SEEDS=10000 RIVVEN_FUZZ_SECONDS=900 \
+		$(PYTEST) $(PARALLEL) --timeout 14400 tests/durability tests/simulation tests/properties tests/unit
+
+lock:  ## resolve the dependency locks anew (needs uv; the only target that does)
+	@command -v uv >/dev/null || { echo "rivven: make lock needs uv (pip install uv)" >&2; exit 2; }
+	sh tools/lock.sh
+
+format:  ## rewrite the sources as ruff formats them
+	@$(PYTHON) tools/environment.py dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove everything that was made, but not ./data
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
+	rm -rf tests/interop/clients/node/node_modules tests/interop/clients/java/target reports
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
