@@ -21,7 +21,7 @@ from rivven.protocol.write_compiler import WRONG_VALUE_ERRORS, Write, compile_wr
 
 MAX_STRUCTURED_BYTES: Final = 16 * 1024 * 1024
 """Largest request parsed into structs. Produce is exempt (record batches stay bytes); any other request is
-names and numbers, and one byte of those can become 100 bytes of objects. Metadata for 100,000 topics is 5 MB."""
+names and numbers, and one byte of those can become 100 bytes of objects. 100,000 topic names are 5 MB."""
 
 _PREFIX: Final = Struct(">hhi")
 _HEADER: Final = Struct(">hhih")
