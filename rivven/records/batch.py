@@ -20,7 +20,7 @@ from crc32c import crc32c
 
 from rivven.errors import CorruptMessage
 from rivven.records.compression import INFLATE_BYTES_MAX, NONE, compress, decompress
-from rivven.records.record import Record, record_at, spans, write_record
+from rivven.records.record import Record, RecordSpan, record_at, spans, write_record
 from rivven.records.unreadable import RecordsUnreadable
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Record",
     "RecordsUnreadable",
     "batch_body",
+    "batch_spans",
     "build_batch",
     "crc_matches",
     "iterate_batches",
@@ -210,6 +211,11 @@ def batch_body(
     )
 
 
+def batch_spans(header: BatchHeader, body: bytes) -> Iterator[RecordSpan]:
+    """Where the records of an uncompressed body lie. Raises RecordsUnreadable at the first misfit."""
+    return spans(body, header[12], header[6], header[7])
+
+
 def read_records(
     buf: BytesLike, pos: int, header: BatchHeader, inflate_limit: int = INFLATE_BYTES_MAX
 ) -> Iterator[Record]:
@@ -220,7 +226,7 @@ def read_records(
     """
     body = batch_body(buf, pos, header, inflate_limit)
     fixed = header.max_timestamp if header.log_append_time else None
-    for span in spans(body, header.record_count):
+    for span in batch_spans(header, body):
         timestamp = header.base_timestamp + span.timestamp_delta if fixed is None else fixed
         yield record_at(body, span, header.base_offset, timestamp)
 

@@ -54,6 +54,8 @@ class RecordSpan(NamedTuple):
     value_end: int
 
 
+INT64_MAX = 2**63 - 1
+
 _new_span = RecordSpan._make
 _one_byte = [(byte >> 1) ^ -(byte & 1) if byte < 0x80 else None for byte in range(256)]
 """The value of a number that is complete in its first byte, else None."""
@@ -92,15 +94,18 @@ def write_varint(out: bytearray, value: int) -> None:
     out.append(raw)
 
 
-def spans(body: bytes, count: int) -> Iterator[RecordSpan]:
+def spans(body: bytes, count: int, last_offset_delta: int, base_timestamp: int) -> Iterator[RecordSpan]:
     """Walk `count` records that must fill `body` exactly. Raises RecordsUnreadable at the first misfit.
 
+    Offset deltas must rise and stay within `last_offset_delta`, and timestamps must fit 64 bits, because both
+    leave the broker in answers of its own.
     One-byte numbers, which most are, are read in place: a call for each would triple the time per record.
     """
     size = len(body)
     if count * RECORD_BYTES_MIN > size:
         raise RecordsUnreadable("fewer bytes than the record count needs")
     end = 0
+    previous = -1
     try:
         for _ in range(count):
             start = end
@@ -117,6 +122,11 @@ def spans(body: bytes, count: int) -> Iterator[RecordSpan]:
             offset_delta, tail = _one_byte[body[at]], at + 1
             if offset_delta is None:
                 offset_delta, tail = read_varint(body, at)
+            if not previous < offset_delta <= last_offset_delta:
+                raise RecordsUnreadable("a record's offset does not fit its batch")
+            if not -INT64_MAX <= base_timestamp + timestamp_delta <= INT64_MAX:
+                raise RecordsUnreadable("a record's timestamp does not fit 64 bits")
+            previous = offset_delta
             key_start, key_end = _nullable(body, tail, end)
             value_start, value_end = _nullable(body, key_end, end)
             if value_end + 1 != end or body[value_end]:

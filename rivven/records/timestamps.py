@@ -7,9 +7,8 @@ loop and runs in a worker process unless `validation.may_open_inline` would allo
 
 from __future__ import annotations
 
-from rivven.records.batch import NO_TIMESTAMP, BatchHeader, BytesLike, batch_body, parse_header
+from rivven.records.batch import NO_TIMESTAMP, BatchHeader, BytesLike, batch_body, batch_spans, parse_header
 from rivven.records.compression import INFLATE_BYTES_MAX, NONE
-from rivven.records.record import spans
 from rivven.records.validation import INLINE_BYTES_MAX, INLINE_RECORDS_MAX
 
 
@@ -35,7 +34,7 @@ def first_offset_with_timestamp(
     if header.log_append_time:
         return header.base_offset, header.max_timestamp
     earliest = target_ms - header.base_timestamp
-    for span in spans(batch_body(batch, 0, header, inflate_limit), header.record_count):
+    for span in batch_spans(header, batch_body(batch, 0, header, inflate_limit)):
         if span.timestamp_delta >= earliest:
             return header.base_offset + span.offset_delta, header.base_timestamp + span.timestamp_delta
     return None
@@ -52,7 +51,7 @@ def max_timestamp_offset(batch: BytesLike, inflate_limit: int = INFLATE_BYTES_MA
     if header.log_append_time:
         return header.base_offset, header.max_timestamp
     best: tuple[int, int] | None = None
-    for span in spans(batch_body(batch, 0, header, inflate_limit), header.record_count):
+    for span in batch_spans(header, batch_body(batch, 0, header, inflate_limit)):
         timestamp = header.base_timestamp + span.timestamp_delta
         if best is None or timestamp > best[1]:
             best = header.base_offset + span.offset_delta, timestamp

@@ -22,11 +22,11 @@ from rivven.records.batch import (
     TRANSACTIONAL,
     BatchHeader,
     batch_body,
+    batch_spans,
     parse_header,
     seal_batch,
 )
 from rivven.records.compression import CODECS, INFLATE_BYTES_MAX, NONE, ZSTD, compress
-from rivven.records.record import spans
 from rivven.records.unreadable import RecordsUnreadable
 
 FIRST_ZSTD_VERSION = 7
@@ -82,7 +82,7 @@ def validate_produce(
         raise InvalidRecord(f"{count} records with a last offset delta of {last_delta}")
     if base_offset:
         raise InvalidRecord(f"the base offset of a produced batch is {base_offset} instead of 0")
-    # Without idempotence sarama and kafkajs send a sequence and no producer id: it means nothing, not an error.
+    # Without idempotence sarama and kafkajs send a sequence and no producer id: it means nothing.
     if producer_id != -1 and (producer_id < 0 or producer_epoch < 0 or base_sequence < 0):
         raise InvalidRecord("a producer id without a valid epoch and sequence")
     if not config.log_append_time:
@@ -173,7 +173,7 @@ def open_and_validate(
     try:
         body = batch_body(batch, 0, header, inflate_limit)
         if compacted:
-            _check_keys(body, header.record_count)
+            _check_keys(header, body)
     except RecordsUnreadable as error:
         if error.code is not ErrorCode.INVALID_RECORD:
             raise
@@ -190,9 +190,9 @@ def open_and_validate(
     return rewritten
 
 
-def _check_keys(body: bytes, count: int) -> None:
+def _check_keys(header: BatchHeader, body: bytes) -> None:
     errors: list[tuple[int, str]] = []
-    for index, span in enumerate(spans(body, count)):
+    for index, span in enumerate(batch_spans(header, body)):
         if span.offset_delta != index:
             raise InvalidRecord(f"record {index} has offset delta {span.offset_delta}")
         if span.key_start < 0 and len(errors) < RECORD_ERRORS_MAX:
