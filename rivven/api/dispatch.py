@@ -8,7 +8,7 @@ API's own UNKNOWN_SERVER_ERROR answer (for Produce the connection closes: -1 mak
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from rivven.api.context import RequestContext
@@ -27,6 +27,9 @@ from rivven.security.authz.authorizer import Authorizer
 _log = logging.getLogger("rivven.api")
 
 Buffers = list[bytes | memoryview]
+
+
+RawToken = Callable[[Session, bytes], Awaitable[Buffers]]
 
 
 class NotAuthenticated(ProtocolError):
@@ -63,7 +66,9 @@ class Dispatch:
         authorizers: Sequence[Authorizer],
         clock: Clock,
         observer: Observer,
+        raw_token: RawToken,
     ) -> None:
+        self._raw_token = raw_token
         self._rows = table.rows
         self._authorizers = authorizers
         self._clock = clock
@@ -84,9 +89,12 @@ class Dispatch:
             raise UnsupportedApi(f"API key {header.api_key} is not offered")
         subject = session.subject
         is_open = type(row.rules[0]) is Open
+        exchange = session.exchange
+        if exchange is not None and not exchange.permits(header.api_key):
+            raise NotAuthenticated(f"{row.key.name} is not legal before authentication has succeeded")
         if not is_open:
             if subject is None:
-                raise NotAuthenticated(f"{row.key.name} before authentication")
+                raise NotAuthenticated(f"{row.key.name} without an identity")
             if session.expires_at_ms is not None and now_ms >= session.expires_at_ms:
                 raise NotAuthenticated(f"{row.key.name} after the session expired")
         request = parse_request(header.api_key, header.api_version, frame, position)
@@ -124,6 +132,10 @@ class Dispatch:
             _log.error("%s answered without asking for authorisation", row.key.name)
             response = row.failure(call.request, context.api_version, ErrorCode.UNKNOWN_SERVER_ERROR)
         return response
+
+    async def raw_token(self, session: Session, frame: memoryview) -> Buffers:
+        """A bare SASL token after a handshake v0. Raises ProtocolError when it is refused."""
+        return await self._raw_token(session, bytes(frame))
 
     def start(self, call: Call, respond: Callable[[Any], None]) -> None:
         """Begin a Produce call; `respond` gets the response (or None) once, maybe before this returns.

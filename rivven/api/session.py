@@ -6,7 +6,7 @@ taken in `security.authn`, the closing of sockets in `server`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rivven.security.authn.sasl import SaslExchange
 from rivven.security.authz.authorizer import Subject
@@ -33,15 +33,18 @@ class Session:
     exchange: SaslExchange | None
     subject: Subject | None = None
     expires_at_ms: int | None = None
-    expects_raw_token: bool = False
-    """After SaslHandshake v0 the next frames are bare SASL tokens (kafka.md 2.7)."""
     client_software: str = ""
-    closing: str = field(default="")
+    closing: str = ""
     """Why the connection must close once pending answers have left; empty while it may go on."""
 
     @property
     def authenticated(self) -> bool:
         return self.subject is not None
+
+    @property
+    def expects_raw_token(self) -> bool:
+        """After SaslHandshake v0 the next frames are bare SASL tokens (kafka.md 2.7)."""
+        return self.exchange is not None and self.exchange.raw_tokens
 
     def become(self, principal: Principal, expires_at_ms: int | None) -> None:
         """Take an identity (first authentication or re-authentication)."""
