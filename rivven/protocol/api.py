@@ -111,16 +111,26 @@ APIS: Final[dict[ApiKey, Api]] = {
     ApiKey.LIST_CONFIG_RESOURCES: _api(0, 1, 0),
     ApiKey.DESCRIBE_TOPIC_PARTITIONS: _api(0, 0, 0),
 }
-"""Every API this broker can decode, with the range of kafka.md's first release."""
+"""Every API this broker can decode, with the range of the first release."""
 
 API_RANGES: Final[dict[ApiKey, tuple[int, int]]] = {key: (api.min, api.max) for key, api in APIS.items()}
 """What ApiVersions may list: key -> (lowest, highest version)."""
 
 
+_API_VERSIONS: Final = int(ApiKey.API_VERSIONS)
+
+OFFERED: Final[dict[tuple[int, int], bool]] = {
+    (int(key), version): api.flexible_from is not None and version >= api.flexible_from
+    for key, api in APIS.items()
+    for version in range(api.decodable_from, api.max + 1)
+}
+"""Every (key, version) that can be decoded -> whether it is flexible: compact lengths, tagged fields
+(KIP-482)."""
+
+
 def is_flexible(api_key: int, version: int) -> bool:
-    """Whether this version of a known API uses compact lengths and tagged fields (KIP-482)."""
-    flexible_from = APIS[ApiKey(api_key)].flexible_from
-    return flexible_from is not None and version >= flexible_from
+    """Whether a version of a known API is flexible; False for versions that are not offered."""
+    return OFFERED.get((api_key, version), False)
 
 
 def request_header_version(api_key: int, version: int) -> int:
@@ -130,4 +140,4 @@ def request_header_version(api_key: int, version: int) -> int:
 
 def response_header_version(api_key: int, version: int) -> int:
     """0 for classic, 1 for flexible versions; an ApiVersions answer is always 0 (KIP-511)."""
-    return 1 if api_key != ApiKey.API_VERSIONS and is_flexible(api_key, version) else 0
+    return 1 if OFFERED.get((api_key, version), False) and api_key != _API_VERSIONS else 0

@@ -11,13 +11,13 @@ from functools import partial
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
-from rivven.protocol.api import APIS, ApiKey, is_flexible, response_header_version
+from rivven.protocol.api import OFFERED, ApiKey, is_flexible, response_header_version
 from rivven.protocol.exceptions import FrameTooLarge, ProtocolError, UnsupportedApi
 from rivven.protocol.layout import Layout
 from rivven.protocol.messages import DATA, REQUESTS, RESPONSES, Message
 from rivven.protocol.parse_compiler import Parse, compile_parse
-from rivven.protocol.primitives import FOREIGN_BYTES_ERRORS, malformed, read_uvarint
-from rivven.protocol.write_compiler import WRONG_VALUE_ERRORS, Write, compile_write
+from rivven.protocol.primitives import FOREIGN_BYTES_ERRORS, Buffer, malformed, read_uvarint
+from rivven.protocol.write_compiler import WRONG_VALUE_ERRORS, Gather, Write, compile_gather, compile_write
 
 MAX_STRUCTURED_BYTES: Final = 16 * 1024 * 1024
 """Largest request parsed into structs. Produce is exempt (record batches stay bytes); any other request is
@@ -25,7 +25,10 @@ names and numbers, and one byte of those can become 100 bytes of objects. 100,00
 
 _PREFIX: Final = Struct(">hhi")
 _HEADER: Final = Struct(">hhih")
+_CLIENT_ID_LENGTH: Final = Struct(">h")
 _CORRELATION: Final = Struct(">i")
+_API_VERSIONS: Final = int(ApiKey.API_VERSIONS)
+_SIZE_AND_CORRELATION: Final = Struct(">ii")
 
 
 class RequestHeader(NamedTuple):
@@ -37,32 +40,32 @@ class RequestHeader(NamedTuple):
     client_id: str | None
 
 
-def parse_request_header(frame: bytes | memoryview) -> tuple[RequestHeader, int]:
+def parse_request_header(frame: Buffer) -> tuple[RequestHeader, int]:
     """The header of a frame (without its size prefix) and the position of the body.
 
     An unknown API or version raises UnsupportedApi, except ApiVersions above our maximum: of that only the
     first eight bytes are read and the position is the end of the frame, as the layout is unknown (KIP-511).
     """
-    try:
-        api_key, version, correlation_id = peek_request_header(frame)
-        api = APIS.get(api_key)  # type: ignore[call-overload]
-        if api_key == ApiKey.API_VERSIONS and not 0 <= version <= APIS[ApiKey.API_VERSIONS].max:
+    api_key, version, correlation_id = peek_request_header(frame)
+    flexible = OFFERED.get((api_key, version))
+    if flexible is None:
+        if api_key == _API_VERSIONS:
             return RequestHeader(api_key, version, correlation_id, None), len(frame)
-        if api is None or not api.decodable_from <= version <= api.max:
-            raise UnsupportedApi(f"API key {api_key} version {version} is not offered")
-        *_, length = _HEADER.unpack_from(frame)
+        raise UnsupportedApi(f"API key {api_key} version {version} is not offered")
+    try:
+        (length,) = _CLIENT_ID_LENGTH.unpack_from(frame, 8)
         pos = 10 + max(length, 0)
         if length < -1 or pos > len(frame):
             raise ProtocolError("client id is longer than the bytes that remain")
         client_id = str(frame[10:pos], "utf-8") if length >= 0 else None
-        if api.flexible_from is not None and version >= api.flexible_from:
+        if flexible:
             pos = _skip_tags(frame, pos)
     except FOREIGN_BYTES_ERRORS as error:
         raise ProtocolError(f"request header: {malformed(error)}") from None
     return RequestHeader(api_key, version, correlation_id, client_id), pos
 
 
-def peek_request_header(frame: bytes | memoryview) -> tuple[int, int, int]:
+def peek_request_header(frame: Buffer) -> tuple[int, int, int]:
     """(api key, version, correlation id): the eight bytes that have never changed."""
     if len(frame) < 8:
         raise ProtocolError("frame is shorter than a request header")
@@ -84,7 +87,7 @@ def response_header_bytes(api_key: int, version: int, correlation_id: int) -> by
     return _CORRELATION.pack(correlation_id) + tags
 
 
-def parse_response_header(api_key: int, version: int, frame: bytes | memoryview) -> tuple[int, int]:
+def parse_response_header(api_key: int, version: int, frame: Buffer) -> tuple[int, int]:
     """(correlation id, position of the body) of a response frame without its size prefix."""
     try:
         (correlation_id,) = _CORRELATION.unpack_from(frame)
@@ -94,7 +97,10 @@ def parse_response_header(api_key: int, version: int, frame: bytes | memoryview)
     return correlation_id, pos
 
 
-def _skip_tags(frame: bytes | memoryview, pos: int) -> int:
+def _skip_tags(frame: Buffer, pos: int) -> int:
+    count = frame[pos]
+    if not count:
+        return pos + 1
     count, pos = read_uvarint(frame, pos)
     end = len(frame)
     if count > (end - pos) // 2:
@@ -113,14 +119,17 @@ class _Codec:
 
     def __init__(self, layout: Callable[[int | str, int], Layout]) -> None:
         self._layout = layout
-        self._parsers: dict[tuple[int | str, int], Parse] = {}
+        self._parsers: dict[tuple[int | str, int], tuple[Parse, bool]] = {}
         self._writers: dict[tuple[int | str, int], Write] = {}
+        self._gatherers: dict[tuple[int | str, int], Gather | None] = {}
 
-    def parse(self, key: int | str, version: int, buf: bytes | memoryview, pos: int) -> Message:
-        parser = self._parsers.get((key, version))
-        if parser is None:
-            parser = self._parsers[key, version] = compile_parse(self._layout(key, version))
-        raw = buf if type(buf) is bytes else bytes(buf)
+    def parse(self, key: int | str, version: int, buf: Buffer, pos: int) -> Message:
+        found = self._parsers.get((key, version))
+        if found is None:
+            layout = self._layout(key, version)
+            found = self._parsers[key, version] = (compile_parse(layout), layout.carries_records)
+        parser, views = found
+        raw = memoryview(buf) if views else buf if type(buf) is bytes else bytes(buf)
         end = len(raw)
         try:
             value, pos = parser(raw, pos, end)
@@ -139,17 +148,35 @@ class _Codec:
         try:
             writer(value, out)
         except WRONG_VALUE_ERRORS as error:
-            raise ProtocolError(
-                f"{self._layout(key, version).name} cannot carry this value: {error}"
-            ) from error
+            raise self._cannot_carry(key, version, error) from error
         return out
+
+    def gather(self, key: int | str, version: int, value: Message, out: bytearray) -> list[Buffer]:
+        """As `write`, with record batches as buffers of their own; the first buffer is `out`."""
+        try:
+            gatherer = self._gatherers[key, version]
+        except KeyError:
+            layout = self._layout(key, version)
+            gatherer = compile_gather(layout) if layout.carries_records else None
+            self._gatherers[key, version] = gatherer
+        if gatherer is None:
+            return [self.write(key, version, value, out)]
+        parts: list[Buffer] = []
+        try:
+            parts.append(gatherer(value, out, parts))
+        except WRONG_VALUE_ERRORS as error:
+            raise self._cannot_carry(key, version, error) from error
+        return parts
+
+    def _cannot_carry(self, key: int | str, version: int, error: Exception) -> ProtocolError:
+        return ProtocolError(f"{self._layout(key, version).name} cannot carry this value: {error}")
 
 
 def _offered_layout(declared: dict[int, type[Any]], key: int | str, version: int) -> Layout:
-    api = APIS.get(key)  # type: ignore[call-overload]
-    if api is None or not api.decodable_from <= version <= api.max:
+    flexible = OFFERED.get((int(key), version))
+    if flexible is None:
         raise UnsupportedApi(f"API key {key} version {version} is not offered")
-    return Layout(declared[int(key)], version, is_flexible(int(key), version))
+    return Layout(declared[int(key)], version, flexible)
 
 
 def _data_layout(name: int | str, version: int) -> Layout:
@@ -164,19 +191,19 @@ _responses: Final = _Codec(partial(_offered_layout, RESPONSES))
 _data: Final = _Codec(_data_layout)
 
 
-def parse_request(api_key: int, version: int, buf: bytes | memoryview, pos: int = 0) -> Any:
+def parse_request(api_key: int, version: int, buf: Buffer, pos: int = 0) -> Any:
     """The body of a request as its `messages` class. Bytes left over are an error."""
     if len(buf) - pos > MAX_STRUCTURED_BYTES and api_key != ApiKey.PRODUCE:
         raise FrameTooLarge(f"request of {len(buf) - pos} bytes for API key {api_key}")
     return _requests.parse(api_key, version, buf, pos)
 
 
-def parse_response(api_key: int, version: int, buf: bytes | memoryview, pos: int = 0) -> Any:
+def parse_response(api_key: int, version: int, buf: Buffer, pos: int = 0) -> Any:
     """The body of a response as its `messages` class. Bytes left over are an error."""
     return _responses.parse(api_key, version, buf, pos)
 
 
-def parse_data(name: str, version: int, buf: bytes | memoryview, pos: int = 0) -> Any:
+def parse_data(name: str, version: int, buf: Buffer, pos: int = 0) -> Any:
     """A stored struct such as OffsetCommitValue; the caller has read the version in front of it."""
     return _data.parse(name, version, buf, pos)
 
@@ -198,10 +225,13 @@ def write_data(name: str, version: int, data: Message) -> bytes:
 
 def write_response_buffers(
     api_key: int, version: int, response: Message, correlation_id: int
-) -> list[bytes | bytearray | memoryview]:
-    """A whole response frame (size prefix, header, body) as buffers to be sent in order."""
-    out = bytearray(4)
-    out += response_header_bytes(api_key, version, correlation_id)
-    _responses.write(api_key, version, response, out)
-    _CORRELATION.pack_into(out, 0, len(out) - 4)
-    return [out]
+) -> list[Buffer]:
+    """A whole response frame (size prefix, header, body) as buffers to be sent in order.
+
+    Record batches of a Fetch answer are the caller's own buffers, never copied or joined.
+    """
+    out = bytearray(9 if response_header_version(api_key, version) else 8)
+    buffers = _responses.gather(api_key, version, response, out)
+    size = len(out) if len(buffers) == 1 else sum(map(len, buffers))
+    _SIZE_AND_CORRELATION.pack_into(out, 0, size - 4, correlation_id)
+    return buffers

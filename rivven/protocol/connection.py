@@ -1,11 +1,12 @@
 """One Kafka connection without I/O: bytes in, frames out, responses back in request order.
 
-    int32 size | size bytes of frame        both ways, sizes big-endian (kafka.md 2.1)
+    int32 size | size bytes of frame        both ways, sizes big-endian
 
-The driver reads into `get_buffer()`, reports with `bytes_received(n)` and sends what `complete()` returns. A
-frame owns its bytes: small ones are copied out of the scratch buffer, the rest of a larger one is received
-straight into its own buffer. That buffer grows with the bytes that really arrive, so a peer that announces 100 MB
-and sends nothing costs nothing. This module must not parse a header, know an API or decide when to stop reading.
+The driver reads into `get_buffer()`, reports with `bytes_received(n)` and sends what `complete()` returns.
+A frame owns its bytes: small ones are copied out of the scratch buffer, the rest of a larger one is
+received straight into its own buffer. That buffer grows with the bytes that really arrive, so a peer that
+announces 100 MB and sends nothing costs nothing. This module must not parse a header, know an API or decide
+when to stop reading.
 """
 
 from __future__ import annotations
@@ -21,8 +22,7 @@ from rivven.protocol.exceptions import (
     ProtocolError,
     TlsOnPlaintext,
 )
-
-Buffer = bytes | bytearray | memoryview
+from rivven.protocol.primitives import Buffer
 
 MAX_FRAME_BYTES_UNAUTHENTICATED: Final = 512 * 1024
 """Kafka's `sasl.server.max.receive.size`: no handshake token is larger."""
@@ -191,7 +191,7 @@ class Connection:
         return end
 
     def _grow(self) -> None:
-        """Double the buffer. A new one: the driver may still hold a view of the old, which forbids resizing."""
+        """Double the buffer. A new one: a view of the old may still be held, which forbids resizing."""
         assert self._frame is not None
         larger = memoryview(bytearray(min(self._expected, 2 * self._filled)))
         larger[: self._filled] = self._frame

@@ -29,6 +29,18 @@ class Layout:
         """For error texts: 'FetchRequest v12'."""
         return f"{self.message.__name__} v{self.version}"
 
+    @property
+    def carries_records(self) -> bool:
+        """Whether record batches are somewhere inside: such messages are handled by views, not copies."""
+        return self._has_records(self.message)
+
+    def _has_records(self, struct: type[Struct]) -> bool:
+        return any(
+            field.kind == "records" or (nested is not None and self._has_records(nested))
+            for field in fields_of(struct, self.version)
+            for nested in [self.nested(field)]
+        )
+
     def plain(self, struct: type[Struct]) -> list[Field]:
         """The fields written in line, in wire order."""
         return [field for field in fields_of(struct, self.version) if field.tag is None]

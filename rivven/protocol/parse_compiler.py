@@ -1,13 +1,17 @@
-"""Compiles a layout to one straight-line parse function: `parse(buf: bytes, pos, end) -> (value, pos)`.
+"""Compiles a layout to one straight-line parse function: `parse(buf, pos, end) -> (value, pos)`.
 
 Neighbouring fixed-size fields, and the length byte that follows them, are read by one `unpack_from`. Each
 length and count is compared with the bytes that remain before anything is allocated; `end` is `len(buf)`.
+
+Most functions read `bytes`. A message that carries record batches is read from a `memoryview` instead, and
+its records stay views of it: the megabytes of a Produce request are never copied.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from struct import calcsize
+from typing import Any
 
 from rivven.protocol import primitives
 from rivven.protocol.exceptions import ProtocolError
@@ -15,7 +19,7 @@ from rivven.protocol.layout import FIXED_FORMAT, FIXED_SIZE, Layout
 from rivven.protocol.schema import NULL_UUID, Field, Message, Struct
 from rivven.protocol.source import Source
 
-Parse = Callable[[bytes, int, int], tuple[Message, int]]
+Parse = Callable[[Any, int, int], tuple[Message, int]]
 
 
 def compile_parse(layout: Layout) -> Parse:
@@ -28,6 +32,7 @@ class _ParseCompiler:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
+        self._views = layout.carries_records
         scope = {
             "new": object.__new__,
             "uvarint": primitives.read_uvarint,
@@ -128,9 +133,9 @@ class _ParseCompiler:
         self._null_check(name, nullable, length)
         stop = source.fresh("e")
         read = {
-            "string": f"buf[pos:{stop}].decode()",
-            "blob": f"buf[pos:{stop}]",
-            "records": f"memoryview(buf)[pos:{stop}]",
+            "string": f"str(buf[pos:{stop}], 'utf-8')" if self._views else f"buf[pos:{stop}].decode()",
+            "blob": f"bytes(buf[pos:{stop}])" if self._views else f"buf[pos:{stop}]",
+            "records": f"buf[pos:{stop}]",
         }[kind]
         body = [
             f"{stop} = pos + {length}",

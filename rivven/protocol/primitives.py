@@ -14,6 +14,8 @@ from uuid import UUID
 from rivven.protocol.exceptions import ProtocolError
 from rivven.protocol.schema import NULL_UUID
 
+Buffer = bytes | bytearray | memoryview
+
 FOREIGN_BYTES_ERRORS: Final = (IndexError, error, UnicodeDecodeError)
 """What reading malformed bytes can raise besides ProtocolError; codecs convert these and nothing else."""
 
@@ -35,7 +37,7 @@ def malformed(error: Exception) -> str:
     return "text is not UTF-8" if isinstance(error, UnicodeDecodeError) else "ends too early"
 
 
-def read_uvarint(buf: bytes | memoryview, pos: int) -> tuple[int, int]:
+def read_uvarint(buf: Buffer, pos: int) -> tuple[int, int]:
     """An unsigned 32-bit varint; more than five bytes, or bits beyond 32, are refused."""
     byte = buf[pos]
     if byte < 0x80:
@@ -74,7 +76,7 @@ def null_refused(what: str) -> ProtocolError:
     return ProtocolError(f"{what} may not be null")
 
 
-def read_ints(buf: bytes | memoryview, pos: int, count: int, size: int) -> list[int]:
+def read_ints(buf: Buffer, pos: int, count: int, size: int) -> list[int]:
     """`count` big-endian signed integers of `size` bytes; the caller has checked that they are there."""
     if count < SMALL_ARRAY:
         return list(_SMALL_INTS[size][count].unpack_from(buf, pos))

@@ -1,5 +1,9 @@
 """Compiles a layout to one straight-line write function: `write(value, out: bytearray) -> None`.
 
+`compile_gather` makes the variant that never touches record batches: `gather(value, out, parts) ->
+bytearray` moves what is written so far and then the batches to `parts`, and returns the bytearray that
+holds the rest.
+
 Neighbouring fixed-size fields, and the length byte that follows them, are appended by one `pack`. A field the
 version does not carry is left out, also when it is set: Kafka refuses some of those, here the handler decides
 by the version what it fills in. A value the wire cannot hold (null where none is allowed, a number out of
@@ -10,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from struct import error
-from typing import Final
+from typing import Any, Final
 
 from rivven.protocol import primitives
 from rivven.protocol.layout import FIXED_FORMAT, FIXED_SIZE, Layout
@@ -18,6 +22,7 @@ from rivven.protocol.schema import NULL_UUID, Field, Message, Struct
 from rivven.protocol.source import Source
 
 Write = Callable[[Message, bytearray], None]
+Gather = Callable[[Message, bytearray, list[Any]], bytearray]
 
 WRONG_VALUE_ERRORS: Final = (error, AttributeError, TypeError, ValueError, OverflowError)
 """What a generated write raises for a value that does not fit the version."""
@@ -28,13 +33,19 @@ def compile_write(layout: Layout) -> Write:
     return _WriteCompiler(layout).compile()
 
 
+def compile_gather(layout: Layout) -> Gather:
+    """The write function of a message that carries record batches, leaving those uncopied."""
+    return _WriteCompiler(layout, gather=True).compile_gather()
+
+
 class _WriteCompiler:
     """Emits code in wire order; `_run` holds fixed-size writes not yet emitted, `_out` names the target."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, gather: bool = False) -> None:
         self._layout = layout
+        self._gather = gather
         scope = {"uvarint": primitives.uvarint, "pack_ints": primitives.pack_ints, "NULL_UUID": NULL_UUID}
-        self._source = Source("def write(value, out):", scope)
+        self._source = Source(f"def write(value, out{', parts' if gather else ''}):", scope)
         self._run: list[tuple[str, str]] = []
         self._out = "out"
 
@@ -44,6 +55,13 @@ class _WriteCompiler:
         self._source.line("return None")
         write: Write = self._source.compile("write")
         return write
+
+    def compile_gather(self) -> Gather:
+        self._struct(self._layout.message, "value")
+        self._flush()
+        self._source.line("return out")
+        gather: Gather = self._source.compile("write")
+        return gather
 
     def _flush(self) -> None:
         run, self._run = self._run, []
@@ -71,6 +89,8 @@ class _WriteCompiler:
             self._array(field, value, nullable)
         elif field.kind == "struct":
             self._nested_struct(field, value, nullable)
+        elif field.kind == "records":
+            self._records(value, nullable)
         else:
             self._sized(field.kind, value, nullable)
 
@@ -89,28 +109,43 @@ class _WriteCompiler:
             self._source.line(f"{self._out} += uvarint({length})")
 
     def _sized(self, kind: str, value: str, nullable: bool) -> None:
-        """A string, bytes or records value."""
+        """A string or bytes value."""
         source = self._source
         raw, length = source.fresh("b"), source.fresh("n")
         extra = " + 1" if self._layout.flexible else ""
         null = "0" if self._layout.flexible else "-1"
-        encoded = f"{value}.encode()" if kind == "string" else value
-        if kind == "records":
-            source.line(f"{raw} = {value}")
-            source.line(f"if type({raw}) is list: {raw} = b''.join({raw})")
-            encoded = raw
+        encode = ".encode()" if kind == "string" else ""
         if nullable:
-            source.line(f"{raw} = {value}" if kind != "records" else "pass")
+            source.line(f"{raw} = {value}")
             with source.block(f"if {raw} is None:"):
                 source.line(f"{raw} = b''; {length} = {null}")
             with source.block("else:"):
-                source.line(
-                    f"{raw} = {raw}{'.encode()' if kind == 'string' else ''}; {length} = len({raw}){extra}"
-                )
+                source.line(f"{raw} = {raw}{encode}; {length} = len({raw}){extra}")
         else:
-            source.line(f"{raw} = {encoded}; {length} = len({raw}){extra}")
+            source.line(f"{raw} = {value}{encode}; {length} = len({raw}){extra}")
         self._length(kind, length)
         source.line(f"{self._out} += {raw}")
+
+    def _records(self, value: str, nullable: bool) -> None:
+        """Record batches in one buffer or several: copied into the output, or gathered beside it."""
+        source = self._source
+        raw, length = source.fresh("b"), source.fresh("n")
+        extra = " + 1" if self._layout.flexible else ""
+        null = "0" if self._layout.flexible else "-1"
+        source.line(f"{raw} = {value}")
+        if nullable:
+            with source.block(f"if {raw} is None:"):
+                source.line(f"{raw} = (); {length} = {null}")
+        with source.block(f"{'elif' if nullable else 'if'} type({raw}) is list:"):
+            source.line(f"{length} = sum(map(len, {raw})){extra}")
+        with source.block("else:"):
+            source.line(f"{length} = len({raw}){extra}; {raw} = ({raw},) if len({raw}) else ()")
+        self._length("records", length)
+        if self._gather:
+            assert self._out == "out", "record batches never stand inside a tagged field"
+            source.line(f"if {raw}: parts.append(out); parts += {raw}; out = bytearray()")
+        else:
+            source.line(f"for part in {raw}: {self._out} += part")
 
     def _nested_struct(self, field: Field, value: str, nullable: bool) -> None:
         nested = self._layout.nested(field)
