@@ -7,6 +7,7 @@ Kafka's unless the text says why not.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 
 from rivven.config.settings import Kind, Setting, SettingError, SettingValue, table
@@ -202,6 +203,14 @@ _NETWORK = (
         file_key="limits.idle_timeout_secs",
     ),
     _fixed(
+        "connection.failed.authentication.delay.ms",
+        Kind.INT,
+        100,
+        "How long the answer to a failed authentication is held back before the connection is closed.",
+        minimum=0,
+        maximum=10_000,
+    ),
+    _fixed(
         "connections.max.reauth.ms",
         Kind.LONG,
         0,
@@ -280,7 +289,10 @@ def parse_broker_settings(texts: Mapping[str, str]) -> dict[str, SettingValue]:
     for name, text in texts.items():
         setting = BROKER_SETTINGS.get(name)
         if setting is None:
-            raise SettingError(name, "no such broker setting")
+            near = difflib.get_close_matches(name, BROKER_SETTINGS, n=1)
+            raise SettingError(
+                name, "no such broker setting" + (f"; did you mean {near[0]}?" if near else "")
+            )
         try:
             values[name] = setting.parse(text)
         except ValueError as error:

@@ -90,7 +90,9 @@ def test_equal_configurations_are_one_object() -> None:
 def test_an_unknown_topic_setting_and_a_contradiction_are_refused() -> None:
     with pytest.raises(SettingError, match="no such topic setting"):
         topic_config({"retention.days": "3"})
-    with pytest.raises(SettingError, match=r"max\.compaction\.lag\.ms: is less than min\.compaction\.lag\.ms"):
+    with pytest.raises(
+        SettingError, match=r"max\.compaction\.lag\.ms: is less than min\.compaction\.lag\.ms"
+    ):
         topic_config({"min.compaction.lag.ms": "10", "max.compaction.lag.ms": "9"})
 
 

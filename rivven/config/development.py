@@ -1,0 +1,45 @@
+"""The development profile: what `rivven server --dev` runs with when no file says otherwise.
+
+The same values stand, commented, in config/development.yaml (a test compares them). It only names files;
+making the certificates and the first password is the work of security.bootstrap.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+DEV_PORT = 9092
+
+
+def development_settings(data_dir: Path, *, ipv6: bool | None = None) -> dict[str, object]:
+    """The profile as the configuration file would hold it; `ipv6` adds the ::1 listener (None: where there
+    is one)."""
+    listeners: list[dict[str, object]] = [
+        {"name": "dev", "bind": f"127.0.0.1:{DEV_PORT}", "protocol": "sasl_ssl"},
+    ]
+    if has_ipv6_loopback() if ipv6 is None else ipv6:
+        listeners.append({"name": "dev6", "bind": f"[::1]:{DEV_PORT}", "protocol": "sasl_ssl"})
+    dev_files = data_dir / "dev"
+    return {
+        "data_dir": str(data_dir),
+        "listeners": listeners,
+        "server": {
+            "tls": {"cert_path": str(dev_files / "server.crt"), "key_path": str(dev_files / "server.key")}
+        },
+        "authorization": {"super_users": ["User:admin"]},
+        "broker": {"group.initial.rebalance.delay.ms": 0, "offsets.topic.num.partitions": 1},
+        "logging": {"format": "human"},
+    }
+
+
+def has_ipv6_loopback() -> bool:
+    """Whether this machine can listen on ::1."""
+    if not socket.has_ipv6:
+        return False
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
