@@ -1,0 +1,37 @@
+"""What the broker asks of its process: descriptors, garbage collection, time slices of threads."""
+
+from __future__ import annotations
+
+import gc
+import sys
+
+SWITCH_INTERVAL_S = 0.001
+"""How long a Python thread may keep the interpreter while another waits. I/O threads hold it for microseconds;
+the default of 5 ms would show in the loop's latency whenever one of them does not."""
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit of open files to the hard one; returns the limit in force (0 = unknown)."""
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        return 0
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError):
+        # macOS reports an unlimited hard limit but refuses it; its real ceiling is OPEN_MAX.
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(10_240, hard), hard))
+        except (ValueError, OSError):
+            return soft
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def settle() -> None:
+    """After start: what exists now stays, so the collector need not look at it again."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.collect()
+    gc.freeze()
