@@ -1,0 +1,107 @@
+"""What a peer may use before it has proved who it is: connections, time, and tries.
+
+One object for all listeners of a server. It counts and remembers, in bounded memory, and decides from the
+times it is given; closing sockets and sleeping are the listener's. Bytes before authentication are bounded by
+the protocol core.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict
+
+FAILURE_DELAY_S = 0.1
+"""How long the connection of a first failed login stays silent before it closes (Kafka's default)."""
+
+FAILURE_DELAY_MAX_S = 5.0
+"""The delay doubles with each recent failure from the same address up to this: slows guessing, not typing."""
+
+FAILURE_MEMORY_S = 60.0
+"""A failure older than this is forgotten."""
+
+FAILING_PEERS_MAX = 10_000
+"""Addresses whose failures are remembered; beyond it the longest silent one is forgotten."""
+
+_IPV6_SITE_BITS = 64
+"""One IPv6 subscriber owns at least a /64, so it counts as one address."""
+
+
+def peer_of(host: str) -> str:
+    """What connections are counted by: the IPv4 address, or the /64 of an IPv6 address."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((address, _IPV6_SITE_BITS), strict=False))
+
+
+class Admission:
+    """Connections and login failures per peer. Times are monotonic seconds.
+
+    `handshake_timeout_s` is the time a TLS handshake may take, `authentication_timeout_s` the time from the
+    accept to a successful authentication.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_connections: int,
+        max_connections_per_ip: int,
+        handshake_timeout_s: float,
+        authentication_timeout_s: float,
+    ) -> None:
+        self.handshake_timeout_s = handshake_timeout_s
+        self.authentication_timeout_s = authentication_timeout_s
+        self._max = max_connections
+        self._max_per_peer = max_connections_per_ip
+        self._open = 0
+        self._per_peer: dict[str, int] = {}
+        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    @property
+    def connections(self) -> int:
+        """Connections admitted and not yet released."""
+        return self._open
+
+    def admit(self, host: str) -> str | None:
+        """Count a new connection; returns None, or why it is refused (then it is not counted)."""
+        if self._open >= self._max:
+            return f"all {self._max} connections are in use (limits.max_connections)"
+        peer = peer_of(host)
+        held = self._per_peer.get(peer, 0)
+        if held >= self._max_per_peer:
+            return f"{peer} holds {held} connections already (limits.max_connections_per_ip)"
+        self._per_peer[peer] = held + 1
+        self._open += 1
+        return None
+
+    def release(self, host: str) -> None:
+        """Forget a connection that was admitted."""
+        peer = peer_of(host)
+        held = self._per_peer.get(peer, 0)
+        if held == 0:
+            raise ValueError(f"no connection of {peer} was admitted")
+        if held == 1:
+            del self._per_peer[peer]
+        else:
+            self._per_peer[peer] = held - 1
+        self._open -= 1
+
+    def authentication_failed(self, host: str, now: float) -> float:
+        """Remember a failed login; returns the seconds to wait before answering it and closing.
+
+        A success does not reset the count: one known password must not buy free guesses at others.
+        """
+        peer = peer_of(host)
+        count, last = self._failures.pop(peer, (0, now))
+        if now - last > FAILURE_MEMORY_S:
+            count = 0
+        self._failures[peer] = (count + 1, now)
+        if len(self._failures) > FAILING_PEERS_MAX:
+            self._failures.popitem(last=False)
+        doublings = min(count, 16)  # 2^16 is past every sensible maximum; keeps the number small
+        return float(min(FAILURE_DELAY_S * 2**doublings, FAILURE_DELAY_MAX_S))

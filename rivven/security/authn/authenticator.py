@@ -1,0 +1,83 @@
+"""The authentication seam: one conversation of one connection, token by token.
+
+A mechanism implements `Authenticator`; the listener's names choose its factory (see `sources`). What an
+authenticator needs to know about users it asks of `Credentials`. Nothing here touches sockets or logs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rivven.errors import ErrorCode
+from rivven.protocol.scram import ScramMechanism, ScramVerifier
+from rivven.types import Principal
+
+Entropy = Callable[[int], bytes]
+"""`entropy(n)` returns n unpredictable bytes (`os.urandom` outside tests)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """The conversation goes on: send `token`, expect another."""
+
+    token: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """The peer is `principal`; `token` is the last message to it.
+
+    `expires_at_ms` (wall clock) is when the identity ends, None when it does not end by itself.
+    """
+
+    principal: Principal
+    token: bytes = field(default=b"", repr=False)
+    expires_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The peer is refused. `reason` is precise and for the operator only; peers get one text for all."""
+
+    reason: str
+    token: bytes = field(default=b"", repr=False)
+    code: ErrorCode = ErrorCode.SASL_AUTHENTICATION_FAILED
+
+
+Step = Challenge | Authenticated | Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class AuthContext:
+    """Where a peer came in: listener name, peer address, and whether TLS protects the connection."""
+
+    listener: str
+    host: str
+    tls: bool
+
+
+class Credentials(Protocol):
+    """What is stored about users, as mechanisms may ask for it."""
+
+    def scram_verifier(self, user: str, mechanism: ScramMechanism) -> ScramVerifier | None:
+        """The user's verifier, None when there is no such user or no such credential of it."""
+        ...
+
+    def decoy_verifier(self, user: str, mechanism: ScramMechanism) -> ScramVerifier:
+        """A verifier that no password satisfies, always the same for the same name."""
+        ...
+
+
+class Authenticator(Protocol):
+    """One conversation. After `Authenticated` or `Rejected` every further step is `Rejected`."""
+
+    def step(self, token: bytes, now_ms: int) -> Step:
+        """Consume one token of the peer. Must not raise for any bytes."""
+        ...
+
+
+AuthenticatorFactory = Callable[[AuthContext, Credentials, Entropy], Authenticator]
+AuthenticatorSource = Mapping[str, AuthenticatorFactory]
+"""Factories by SASL mechanism name, as loaded for the mechanisms the listeners offer."""

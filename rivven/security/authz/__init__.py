@@ -1,0 +1,1 @@
+"""Authorisation: rules in, decisions out, synchronously and from local state only."""

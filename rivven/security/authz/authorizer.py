@@ -1,0 +1,101 @@
+"""The authorisation seam: who asks, what for, and what an engine answers.
+
+Engines (ACLs now, roles and policies later) implement `Authorizer`; several form a chain in which any DENY
+wins (see `access`). Nothing here knows an engine, an API or a socket.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from rivven.types import Operation, Principal, ResourceType
+
+
+def canonical_host(text: str) -> str:
+    """One spelling per address: IPv4-mapped IPv6 becomes IPv4, IPv6 is compressed, zone ids are dropped.
+
+    Text that is no IP address (``*`` among it) comes back unchanged. Rules written by Java tools spell
+    ``::1`` as ``0:0:0:0:0:0:0:1``; dual-stack sockets report IPv4 peers as ``::ffff:a.b.c.d``.
+    """
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return text
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return str(address)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who asks: the principal of a session, its peer address, its listener and the groups it belongs to.
+
+    `key` identifies everything that address- and name-based rules can depend on; caches use it.
+    """
+
+    principal: Principal
+    host: str
+    listener: str = ""
+    groups: tuple[str, ...] = ()
+    key: tuple[str, ...] = field(init=False, compare=False, repr=False, default=())
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "host", canonical_host(self.host))
+        object.__setattr__(self, "key", (str(self.principal), self.host, *self.groups))
+
+
+class Action(NamedTuple):
+    """What a subject wants: one operation on one named resource."""
+
+    operation: Operation
+    resource_type: ResourceType
+    resource_name: str
+
+
+class Verdict(Enum):
+    """What one engine says; NO_OPINION leaves the decision to the rest of the chain (nobody: denied)."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    NO_OPINION = "no opinion"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer about one action. `reason` is for the operator (logs, audit), never for the client."""
+
+    allowed: bool
+    reason: str
+    verdict: Verdict
+
+    def __post_init__(self) -> None:
+        if self.allowed is not (self.verdict is Verdict.ALLOW):
+            raise ValueError(f"allowed={self.allowed} contradicts the verdict {self.verdict.value}")
+
+    @classmethod
+    def allow(cls, reason: str) -> Decision:
+        return cls(True, reason, Verdict.ALLOW)
+
+    @classmethod
+    def deny(cls, reason: str) -> Decision:
+        return cls(False, reason, Verdict.DENY)
+
+    @classmethod
+    def no_opinion(cls, reason: str) -> Decision:
+        return cls(False, reason, Verdict.NO_OPINION)
+
+
+class Authorizer(Protocol):
+    """An engine. Both methods are synchronous, use local state only, and never raise for any names."""
+
+    def authorize(self, subject: Subject, actions: Sequence[Action]) -> list[Decision]:
+        """One decision per action, in order."""
+        ...
+
+    def authorize_any(self, subject: Subject, operation: Operation, resource_type: ResourceType) -> Decision:
+        """Whether some resource of the type exists (or could) on which the operation is allowed (KIP-679)."""
+        ...

@@ -1,0 +1,40 @@
+"""The authorizers a configuration can name in ``authorization.authorizers``.
+
+An entry is an `AuthorizerFactory`; packages add theirs as entry points of the group ``rivven.authorizers``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import cast
+
+from rivven.security.authz.acl import AclAuthorizer, AclSource
+from rivven.security.authz.authorizer import Authorizer
+from rivven.security.extensions import Extensions
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizerSettings:
+    """What the configuration says about authorisation, whichever engines run."""
+
+    super_users: tuple[str, ...] = ()
+    allow_everyone_if_no_acl_found: bool = False
+
+
+AuthorizerFactory = Callable[[AuthorizerSettings, AclSource], Authorizer]
+
+
+def acl(settings: AuthorizerSettings, rules: AclSource) -> Authorizer:
+    """Kafka's ACLs."""
+    return AclAuthorizer(rules, settings.super_users, settings.allow_everyone_if_no_acl_found)
+
+
+AUTHORIZERS = Extensions("rivven.authorizers", {"acl": "rivven.security.authz.sources:acl"})
+
+
+def load_authorizers(
+    names: Iterable[str], settings: AuthorizerSettings, rules: AclSource
+) -> list[Authorizer]:
+    """Build the chain a configuration names, in its order; raises UnknownExtension."""
+    return [cast(AuthorizerFactory, AUTHORIZERS.load(name))(settings, rules) for name in names]

@@ -1,0 +1,131 @@
+"""The first credential: made when a data directory has none, shown once, stored only as verifiers.
+
+Nobody can log in to create the first user, so it is made here: by the first start in development, by
+``rivven server init`` elsewhere. What it returns must be submitted to the metadata by the caller, AFTER the
+client files are written and BEFORE the password is shown: a crash in between then repeats the first start
+instead of losing the password. It must not print or log.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rivven.protocol.scram import ScramVerifier
+from rivven.security.authn.authenticator import Entropy
+from rivven.security.authn.passwords import GENERATED_ITERATIONS, generate_password, verifiers_of
+from rivven.security.private_files import PrivateFileError, read_private, write_private
+from rivven.types import (
+    CLUSTER_NAME,
+    WILDCARD,
+    AclBinding,
+    Operation,
+    PatternType,
+    Permission,
+    Principal,
+    ResourceType,
+)
+
+DEV_ADMIN = "admin"
+USER_NAME_LENGTH_MAX = 255
+"""Characters; a user name travels in principals, rules and log lines."""
+
+DECOY_KEY_FILE = "scram-decoy.key"
+DECOY_KEY_BYTES = 32
+
+
+class NoCredentials(Exception):
+    """A server that requires authentication has no user; the message says which command makes one."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstAdmin:
+    """The first user: its password (to be shown once), its verifiers and its rules (to be submitted)."""
+
+    name: str
+    password: str = field(repr=False)
+    verifiers: tuple[ScramVerifier, ...]
+    grants: tuple[AclBinding, ...]
+
+
+def make_first_admin(name: str, entropy: Entropy, iterations: int = GENERATED_ITERATIONS) -> FirstAdmin:
+    """A user with a random password, verifiers for every SCRAM mechanism and rules that allow everything.
+
+    Raises ValueError for a name that cannot be a user.
+    """
+    check_user_name(name)
+    password = generate_password(entropy)
+    return FirstAdmin(name, password, verifiers_of(password, entropy, iterations), allow_everything(name))
+
+
+def check_user_name(name: str) -> None:
+    """Raises ValueError for an empty, overlong or unprintable name, or the wildcard."""
+    if not name or len(name) > USER_NAME_LENGTH_MAX:
+        raise ValueError(f"a user name has 1 to {USER_NAME_LENGTH_MAX} characters")
+    if not name.isprintable() or name != name.strip():
+        raise ValueError("a user name has no control characters and no space at its ends")
+    if name == WILDCARD:
+        raise ValueError("a user cannot be called *: rules for User:* mean everybody")
+
+
+def allow_everything(name: str) -> tuple[AclBinding, ...]:
+    """Rules that let a user do everything; ordinary ones, which can be listed, removed, and denied."""
+    principal = str(Principal("User", name))
+    names = {ResourceType.CLUSTER: CLUSTER_NAME}
+    kinds = (
+        ResourceType.TOPIC,
+        ResourceType.GROUP,
+        ResourceType.CLUSTER,
+        ResourceType.TRANSACTIONAL_ID,
+        ResourceType.DELEGATION_TOKEN,
+        ResourceType.USER,
+    )
+    return tuple(
+        AclBinding(
+            kind,
+            names.get(kind, WILDCARD),
+            PatternType.LITERAL,
+            principal,
+            WILDCARD,
+            Operation.ALL,
+            Permission.ALLOW,
+        )
+        for kind in kinds
+    )
+
+
+def require_credentials(any_user: bool, config_path: Path | None) -> None:
+    """Raises NoCredentials when there is no user and so nobody could ever log in."""
+    if any_user:
+        return
+    config = f" --config {shlex.quote(str(config_path))}" if config_path is not None else ""
+    raise NoCredentials(
+        "no user exists yet, so nobody could log in; make the first one with: "
+        f"rivven server init{config} --admin admin"
+    )
+
+
+def init_lines(admin: FirstAdmin) -> list[str]:
+    """What ``rivven server init`` shows once."""
+    return [
+        f"user      {admin.name}",
+        f"password  {admin.password}   (shown once: only a verifier is stored)",
+    ]
+
+
+def load_decoy_key(data_dir: Path, entropy: Entropy) -> bytes:
+    """The key that makes answers about unknown users stable across restarts; made at the first call.
+
+    Raises OSError or PrivateFileError.
+    """
+    path = data_dir / DECOY_KEY_FILE
+    key = read_private(path)
+    if key is None:
+        key = entropy(DECOY_KEY_BYTES)
+        write_private(path, key)
+    if len(key) != DECOY_KEY_BYTES:
+        raise PrivateFileError(
+            f"{path} has {len(key)} bytes instead of {DECOY_KEY_BYTES}: remove it, a new one is made"
+        )
+    return key
