@@ -1,0 +1,268 @@
+"""The journal file: atomic frames, judged damage, full and broken disks, rewriting."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+
+import pytest
+
+from rivven.log.committer import Committer
+from rivven.machine import local_journal
+from rivven.machine.journal import JournalCorrupt, JournalFailed
+from rivven.machine.local_journal import FILE_HEADER, LocalJournal
+from rivven.machine.state_machine import JournalRecord
+from rivven.testing.files import CrashFiles, Fault, PowerCut
+from rivven.testing.threads import StepThreads
+
+PATH = "/data/metadata.journal"
+
+
+class Disk:
+    """A directory with one journal on it, run by hand."""
+
+    def __init__(self) -> None:
+        self.files = CrashFiles()
+        self.files.make_directory("/data")
+        self.files.sync_directory("/")
+        self.failures: list[OSError] = []
+        self.threads = StepThreads()
+        self.journal: LocalJournal
+
+    async def open(self) -> list[JournalRecord]:
+        self.threads = StepThreads()
+        committer = Committer(self.files, "/data", self.threads, self.failures.append)
+        self.journal = LocalJournal(self.files, PATH, committer, self.threads)
+        return [record async for record in self.journal.load()]
+
+    async def reopen(self, crash: int | None = None) -> list[JournalRecord]:
+        """Open again after kill -9, or after losing power with that seed."""
+        if crash is None:
+            self.files.restart()
+        else:
+            self.files.crash(random.Random(crash))
+        return await self.open()
+
+    async def commit(self, *texts: str) -> None:
+        future = self.journal.append(records(*texts))
+        self.threads.run_until_idle()
+        await future
+
+
+def records(*texts: str) -> list[JournalRecord]:
+    return [JournalRecord(text.encode(), f"value of {text}".encode()) for text in texts]
+
+
+@pytest.fixture
+async def disk() -> Disk:
+    made = Disk()
+    assert await made.open() == []
+    return made
+
+
+async def test_what_was_committed_is_loaded_in_order_with_nulls(disk: Disk) -> None:
+    await disk.commit("a", "b")
+    future = disk.journal.append([JournalRecord(None, b"no key"), JournalRecord(b"tombstone", None)])
+    disk.threads.run_until_idle()
+    await future
+    assert await disk.reopen(crash=1) == [
+        *records("a", "b"),
+        JournalRecord(None, b"no key"),
+        JournalRecord(b"tombstone", None),
+    ]
+
+
+async def test_nothing_is_acknowledged_before_it_is_synced(disk: Disk) -> None:
+    future = disk.journal.append(records("a"))
+    disk.threads.step()  # the round begins on the loop
+    assert not future.done()
+    disk.threads.run_until_idle()
+    assert future.done()
+
+
+async def test_appends_of_one_turn_share_a_sync(disk: Disk) -> None:
+    before = disk.files.operations
+    futures = [disk.journal.append(records(text)) for text in "abc"]
+    disk.threads.run_until_idle()
+    await asyncio.gather(*futures)
+    assert disk.files.operations - before == 3  # one write, one sync, one mark
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_an_append_is_loaded_whole_or_not_at_all_after_a_crash(disk: Disk, seed: int) -> None:
+    await disk.commit("kept")
+    disk.files.cut_power_at = disk.files.operations + 1 + seed % 2
+    disk.journal.append(records(*(f"{n}" * 3000 for n in range(5))))
+    with pytest.raises(PowerCut):
+        disk.threads.run_until_idle()
+    loaded = await disk.reopen(crash=seed)
+    assert loaded in (records("kept"), records("kept", *(f"{n}" * 3000 for n in range(5))))
+
+
+async def test_the_file_cut_at_every_byte_opens_with_whole_frames_only(disk: Disk) -> None:
+    await disk.commit("a")
+    await disk.commit("b", "c")
+    content = disk.files.content(PATH)
+    for size in range(len(FILE_HEADER), len(content) + 1):
+        disk.files.put(PATH, content[:size])
+        loaded = await disk.reopen()
+        assert loaded in ([], records("a"), records("a", "b", "c"))
+        await disk.commit("next")
+        assert await disk.reopen() == [*loaded, *records("next")]
+
+
+async def test_a_flipped_bit_in_a_committed_frame_is_refused_with_file_and_position(disk: Disk) -> None:
+    await disk.commit("a")
+    await disk.commit("b")
+    content = disk.files.content(PATH)
+    last_mark = len(content) - 20  # the empty frame written after the last commit
+    for position in range(len(FILE_HEADER), last_mark):
+        damaged = bytearray(content)
+        damaged[position] ^= 0x10
+        disk.files.put(PATH, bytes(damaged))
+        disk.files.restart()
+        with pytest.raises(JournalCorrupt, match=r"/data/metadata.journal: position \d+"):
+            await disk.open()
+        assert disk.files.content(PATH) == bytes(damaged)  # evidence is not touched
+
+
+async def test_cut_bytes_are_kept_beside(disk: Disk) -> None:
+    await disk.commit("a")
+    content = disk.files.content(PATH)
+    disk.files.put(PATH, content + b"torn")
+    assert await disk.reopen() == records("a")
+    assert disk.files.content(PATH + ".cut") == b"torn"
+    assert disk.files.content(PATH) == content
+
+
+async def test_another_file_and_a_newer_format_are_refused(disk: Disk) -> None:
+    disk.files.put(PATH, b"something else entirely")
+    disk.files.restart()
+    with pytest.raises(JournalCorrupt, match="not a metadata journal"):
+        await disk.open()
+    disk.files.put(PATH, b"RVNJ\x02\0\0\0")
+    with pytest.raises(JournalCorrupt, match="format 2"):
+        await disk.open()
+
+
+async def test_a_full_disk_fails_the_append_and_everything_that_rests_on_it_then_recovers(disk: Disk) -> None:
+    await disk.commit("a")
+    disk.files.faults.append(Fault("write", errno.ENOSPC, written=30))
+    first = disk.journal.append(records("lost"))
+    disk.threads.step()
+    second = disk.journal.append(records("rests on lost"))
+    disk.threads.run_until_idle()
+    for future in (first, second):
+        with pytest.raises(JournalFailed):
+            await future
+    assert not disk.failures
+    await disk.commit("b")
+    assert await disk.reopen(crash=3) == records("a", "b")
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_what_a_full_disk_refused_does_not_come_back_after_a_power_failure(
+    disk: Disk, seed: int
+) -> None:
+    await disk.commit("a")
+    disk.files.faults.append(Fault("write", errno.ENOSPC, written=200))
+    refused = [disk.journal.append(records("whole on disk")), disk.journal.append(records("cut" * 99))]
+    disk.threads.run_until_idle()
+    await asyncio.gather(*refused, return_exceptions=True)
+    assert await disk.reopen(crash=seed) == records("a")
+
+
+async def test_a_short_write_is_completed(disk: Disk) -> None:
+    disk.files.faults.append(Fault("write", error=0, written=7))
+    await disk.commit("a")
+    assert await disk.reopen(crash=1) == records("a")
+
+
+@pytest.mark.parametrize("operation", ["write", "sync"])
+async def test_a_broken_disk_takes_the_directory_offline_and_is_not_retried(
+    disk: Disk, operation: str
+) -> None:
+    await disk.commit("a")
+    disk.files.faults.append(Fault(operation, errno.EIO))
+    future = disk.journal.append(records("b"))
+    disk.threads.run_until_idle()
+    with pytest.raises(JournalFailed):
+        await future
+    assert [error.errno for error in disk.failures] == [errno.EIO]
+    before = disk.files.operations
+    with pytest.raises(JournalFailed):
+        disk.journal.append(records("c"))
+    disk.threads.run_until_idle()
+    assert disk.files.operations == before
+
+
+async def test_after_a_failed_sync_the_next_start_believes_the_disk_not_the_cache(disk: Disk) -> None:
+    await disk.commit("x" * 9000)
+    disk.files.faults.append(Fault("sync", errno.EIO))
+    future = disk.journal.append(records("y" * 9000))
+    disk.threads.run_until_idle()
+    with pytest.raises(JournalFailed):
+        await future
+    loaded = await disk.reopen()
+    assert loaded == records("x" * 9000)
+    await disk.commit("z")
+    assert await disk.reopen(crash=1) == records("x" * 9000, "z")
+
+
+async def test_rewriting_replaces_the_file_and_keeps_appends_made_meanwhile(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_journal, "COMPACTION_BYTES_MIN", 1000)
+    monkeypatch.setattr(local_journal, "SNAPSHOT_SLICE", 1)
+    for number in range(30):
+        await disk.commit(f"old {number}")
+    assert disk.journal.compaction_due
+    size = len(disk.files.content(PATH))
+    compaction = asyncio.ensure_future(disk.journal.compact(iter(records("s1", "s2", "s3"))))
+    await asyncio.sleep(0)
+    await disk.commit("meanwhile")  # into the old file
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert disk.journal._switching
+    late = disk.journal.append(records("late"))  # waits for the new file
+    assert not late.done()
+    disk.threads.run_until_idle()
+    await compaction
+    await late
+    assert len(disk.files.content(PATH)) < size
+    assert not disk.journal.compaction_due
+    assert await disk.reopen(crash=5) == records("s1", "s2", "s3", "meanwhile", "late")
+
+
+async def test_a_full_disk_leaves_the_old_file_when_rewriting(disk: Disk) -> None:
+    await disk.commit("a")
+    compaction = asyncio.ensure_future(disk.journal.compact(iter(records("snapshot"))))
+    disk.files.faults.append(Fault("write", errno.ENOSPC, path=".new"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+        disk.threads.run_until_idle()
+    await compaction
+    await disk.commit("b")
+    assert await disk.reopen(crash=2) == records("a", "b")
+    assert not disk.files.exists(PATH + ".new")
+
+
+async def test_an_append_that_is_too_large_is_refused(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_journal, "PAYLOAD_BYTES_MAX", 100)
+    with pytest.raises(JournalFailed, match="too large"):
+        disk.journal.append(records("x" * 100))
+    await disk.commit("fits")
+
+
+async def test_close_waits_for_what_is_pending(disk: Disk) -> None:
+    future = disk.journal.append(records("a"))
+    closing = asyncio.ensure_future(disk.journal.close())
+    await asyncio.sleep(0)
+    assert not closing.done()
+    disk.threads.run_until_idle()
+    await closing
+    assert future.done()
+    with pytest.raises(JournalFailed):
+        disk.journal.append(records("b"))
+    assert await disk.reopen() == records("a")
