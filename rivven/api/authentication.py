@@ -1,4 +1,4 @@
-"""SaslHandshake (17) and SaslAuthenticate (36): how a session gets its identity.
+"""ApiVersions (18), SaslHandshake (17) and SaslAuthenticate (36): how a session gets its identity.
 
 Decisions are `security.authn.sasl`'s; here they become responses, the session takes the identity, and a refusal
 is answered after the delay that admission asks for. The log names the precise reason, the client never hears it.
@@ -17,6 +17,7 @@ from rivven.clock import Clock
 from rivven.errors import ErrorCode
 from rivven.protocol import messages as m
 from rivven.protocol.exceptions import ProtocolError
+from rivven.protocol.versions import ApiVersionsAnswers, is_valid_client_software
 from rivven.security.admission import Admission
 from rivven.security.authn.authenticator import Authenticated, Rejected, Step
 from rivven.security.authn.sasl import SaslExchange, SaslState
@@ -41,6 +42,26 @@ def handshake_failure(_request: Any, _version: int, code: ErrorCode) -> Any:
 def authenticate_failure(_request: Any, _version: int, code: ErrorCode) -> Any:
     """The answer to an unexpected error in SaslAuthenticate."""
     return m.SaslAuthenticateResponse(error_code=code, error_message="Authentication failed")
+
+
+class VersionsHandler:
+    """Handles ApiVersions 0-4; versions above are answered by dispatch."""
+
+    def __init__(self, answers: ApiVersionsAnswers) -> None:
+        self._answers = answers
+
+    async def api_versions(self, context: RequestContext, request: Any) -> Any:
+        """What the table offers, from the cache; remembers what software the client says it is."""
+        version = context.api_version
+        name, software_version = request.client_software_name, request.client_software_version
+        if name and is_valid_client_software(name, software_version):
+            context.session.client_software = f"{name[:64]}/{software_version[:64]}"
+        return self._answers.answer_to(version, name, software_version)
+
+
+def versions_failure(_request: Any, _version: int, code: ErrorCode) -> Any:
+    """The answer to an unexpected error in ApiVersions."""
+    return m.ApiVersionsResponse(error_code=code)
 
 
 class AuthenticationHandlers:

@@ -80,8 +80,8 @@ class Dispatch:
         Returns the call to perform, or the finished answer of an ApiVersions request that is too new.
         Raises ProtocolError when the connection must close (unknown API, malformed body, no identity).
         """
-        header, position = self._header(frame)
-        if header is None:
+        header, position = parse_request_header(frame)
+        if header.api_key == ApiKey.API_VERSIONS and header.api_version > APIS[ApiKey.API_VERSIONS].max:
             return [unsupported_version_frame(frame)]
         now_ms = self._clock.now_ms()
         row = self._rows.get(header.api_key)
@@ -152,24 +152,7 @@ class Dispatch:
             for rule, item in call.denied:
                 code = DENIED_CODES[rule.resource_type]
                 rule.deny(response, item, context.api_version, code)
-        return write_response_buffers(
-            context.api_key, context.api_version, response, context.correlation_id
-        )
-
-    def _header(self, frame: memoryview) -> tuple[Any, int]:
-        """The request header, or (None, 0) for ApiVersions above our range (answered in v0 layout)."""
-        if len(frame) < 8:
-            raise ProtocolError("a frame shorter than a request header")
-        api_key = int.from_bytes(frame[0:2], "big", signed=True)
-        version = int.from_bytes(frame[2:4], "big", signed=True)
-        api = APIS.get(api_key)  # type: ignore[call-overload]
-        if api is None or api_key not in self._rows:
-            raise UnsupportedApi(f"API key {api_key} is not offered")
-        if not api.decodable_from <= version <= api.max:
-            if api_key == ApiKey.API_VERSIONS and version > api.max:
-                return None, 0
-            raise UnsupportedApi(f"{ApiKey(api_key).name} version {version} is not offered")
-        return parse_request_header(frame)
+        return write_response_buffers(context.api_key, context.api_version, response, context.correlation_id)
 
     def _authorise(self, call: Call) -> None:
         access, request, version = call.context.access, call.request, call.context.api_version

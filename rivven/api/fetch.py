@@ -8,6 +8,7 @@ upon which all clients send full requests.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from rivven.api.context import RequestContext
@@ -68,7 +69,14 @@ class _Wanted:
 class FetchHandler:
     """Handles Fetch 4-12."""
 
-    def __init__(self, replicas: Replicas, budget: MemoryBudget, fetch_bytes_max: int) -> None:
+    def __init__(
+        self,
+        replicas: Replicas,
+        budget: MemoryBudget,
+        fetch_bytes_max: int,
+        fetched: Callable[[int], None],
+    ) -> None:
+        self._fetched = fetched
         self._replicas = replicas
         self._budget = budget
         self._fetch_bytes_max = fetch_bytes_max
@@ -188,6 +196,7 @@ class FetchHandler:
             used += size
             left = max(left - size, 0)
         lease.shrink(used)
+        self._fetched(used)
 
     async def _read_one(self, want: _Wanted, left: int, *, at_least_one: bool) -> int:
         partition, entry = want.partition, want.entry

@@ -13,6 +13,7 @@ from rivven.api.context import RequestContext
 from rivven.api.rules import Filter
 from rivven.errors import ErrorCode, RivvenError
 from rivven.protocol import messages as m
+from rivven.protocol.metadata_cache import SharedTopic
 from rivven.protocol.schema import NULL_UUID
 from rivven.replication.replicas import Replicas, TopicView
 from rivven.types import CLUSTER_NAME, Operation, ResourceType
@@ -67,7 +68,7 @@ class MetadataHandler:
         self._image = image
         self._replicas = replicas
         self._auto_create = auto_create
-        self._entries: dict[str, tuple[tuple[int, int], Any]] = {}
+        self._entries: dict[str, tuple[tuple[int, int], SharedTopic]] = {}
 
     async def metadata(self, context: RequestContext, request: Any) -> Any:
         """All topics (null, or empty in v0), or the named ones, created first where that is allowed."""
@@ -76,9 +77,7 @@ class MetadataHandler:
             cluster_id=self._cluster_id,
             controller_id=self._node_id,
             brokers=[
-                _Broker(
-                    node_id=self._node_id, host=listener.advertised_host, port=listener.advertised_port
-                )
+                _Broker(node_id=self._node_id, host=listener.advertised_host, port=listener.advertised_port)
             ],
         )
         wants_operations = request.include_topic_authorized_operations
@@ -134,21 +133,13 @@ class MetadataHandler:
         stamp = (topic.version, self._replicas.version)
         cached = self._entries.get(topic.name)
         if cached is None or cached[0] != stamp:
-            cached = self._entries[topic.name] = (stamp, self._build(topic))
+            cached = self._entries[topic.name] = (stamp, SharedTopic(self._build(topic)))
             if len(self._entries) > 2 * len(self._image().topics) + 16:
                 self._entries = {topic.name: cached}
-        entry = cached[1]
+        shared = cached[1]
         if not operations:
-            return entry
-        return _Topic(
-            name=entry.name,
-            topic_id=entry.topic_id,
-            is_internal=entry.is_internal,
-            partitions=entry.partitions,
-            topic_authorized_operations=context.access.authorized_operations(
-                ResourceType.TOPIC, topic.name
-            ),
-        )
+            return shared
+        return shared.with_operations(context.access.authorized_operations(ResourceType.TOPIC, topic.name))
 
     def _build(self, topic: TopicView) -> Any:
         node = self._node_id

@@ -13,13 +13,19 @@ from typing import Any
 
 from rivven.api.context import RequestContext
 from rivven.api.rules import Split, keep_list, list_items
+from rivven.config.topic_settings import TopicConfig
 from rivven.errors import ErrorCode, InvalidRecord, InvalidRequest, RivvenError, UnknownTopicOrPartition
 from rivven.log.partition_log import Appended
 from rivven.log.workers import WorkerPool
 from rivven.protocol import messages as m
 from rivven.records.batch import BatchHeader, parse_header
-from rivven.records.opening import open_batch
-from rivven.records.validation import needs_opening, validate_produce
+from rivven.records.validation import (
+    may_open_inline,
+    needs_opening,
+    open_and_validate,
+    target_codec,
+    validate_produce,
+)
 from rivven.replication.partition import Partition
 from rivven.replication.replicas import Replicas
 from rivven.tasks import Tasks
@@ -28,7 +34,6 @@ from rivven.types import Operation, ResourceType
 _Entry = m.ProduceResponse.PartitionProduceResponse
 _TopicEntry = m.ProduceResponse.TopicProduceResponse
 _RecordError = m.ProduceResponse.BatchIndexAndErrorMessage
-
 
 
 def _deny(response: Any, item: Any, _version: int, code: ErrorCode) -> None:
@@ -84,7 +89,10 @@ class _Pending:
 class ProduceHandler:
     """Handles Produce 3-11."""
 
-    def __init__(self, replicas: Replicas, workers: WorkerPool, tasks: Tasks) -> None:
+    def __init__(
+        self, replicas: Replicas, workers: WorkerPool, tasks: Tasks, produced: Callable[[int, int], None]
+    ) -> None:
+        self._produced = produced
         self._replicas = replicas
         self._workers = workers
         self._tasks = tasks
@@ -136,9 +144,10 @@ class ProduceHandler:
         header = validate_produce(
             records, api_version=context.api_version, config=config, now_ms=context.now_ms
         )
+        off_loop = needs_opening(header, config) and not self._open_now(records, header, config)
         pending.outstanding += 1
         pending.entries[id(entry)] = entry
-        if needs_opening(header, config):
+        if off_loop:
             turn = partition.take_turn()
             self._tasks.spawn(
                 self._open_then_append(context, pending, partition, turn, records, header, acks, entry),
@@ -147,9 +156,7 @@ class ProduceHandler:
             return
 
         if partition.has_turns:
-            partition.in_turn(
-                lambda: self._append(pending, partition, records, header, context, acks, entry)
-            )
+            partition.in_turn(lambda: self._append(pending, partition, records, header, context, acks, entry))
         else:
             self._append(pending, partition, records, header, context, acks, entry)
 
@@ -166,8 +173,7 @@ class ProduceHandler:
     ) -> None:
         """Open the batch in a worker, then append in the turn it holds (a failed one lets the next go on)."""
         try:
-            opened = await open_batch(self._workers, records, header, partition.log.config)
-            view = memoryview(opened)
+            view = await self._open(records, header, partition.log.config)
             new_header = parse_header(view)
         except RivvenError as error:
             failure = error
@@ -177,6 +183,21 @@ class ProduceHandler:
             raise
         else:
             turn.run(lambda: self._append(pending, partition, view, new_header, context, acks, entry))
+
+    @staticmethod
+    def _open_now(records: memoryview, header: BatchHeader, config: TopicConfig) -> bool:
+        """Check a small plain batch here and now; False when it needs a worker. Raises RivvenError."""
+        if not may_open_inline(header, config):
+            return False
+        open_and_validate(records, config.compacted, None, config.max_message_bytes)
+        return True
+
+    async def _open(self, records: memoryview, header: BatchHeader, config: TopicConfig) -> memoryview:
+        """The batch to append: the client's own, or rewritten in the topic's codec."""
+        codec = target_codec(header, config)
+        arguments = (config.compacted, codec, config.max_message_bytes)
+        rewritten = await self._workers.run("open_and_validate", bytes(records), *arguments)
+        return records if rewritten is None else memoryview(bytearray(rewritten))
 
     def _append(
         self,
@@ -193,6 +214,7 @@ class ProduceHandler:
         except RivvenError as error:
             self._refuse(context, pending, entry, acks, error)
             return
+        self._produced(header.record_count, len(records))
         if acks == 0:
             return
 
