@@ -1,7 +1,9 @@
 """Kafka error codes and the failures bound to them.
 
-Expected alternatives are values elsewhere; what is raised here ends one request (or one partition entry of it)
-with exactly the code it names. Messages of client-visible errors reveal nothing about names the caller may not see.
+Expected alternatives are values elsewhere; what is raised here ends one request (or one partition entry of
+it)
+with exactly the code it names. Messages of client-visible errors reveal nothing about names the caller may
+not see.
 """
 
 from __future__ import annotations

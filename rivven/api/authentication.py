@@ -1,7 +1,9 @@
 """ApiVersions (18), SaslHandshake (17) and SaslAuthenticate (36): how a session gets its identity.
 
-Decisions are `security.authn.sasl`'s; here they become responses, the session takes the identity, and a refusal
-is answered after the delay that admission asks for. The log names the precise reason, the client never hears it.
+Decisions are `security.authn.sasl`'s; here they become responses, the session takes the identity, and a
+refusal
+is answered after the delay that admission asks for. The log names the precise reason, the client never
+hears it.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ class Dispatch:
         except RivvenError as error:
             _log.info("%s failed: %s", row.key.name, error)
             response = row.failure(call.request, context.api_version, error.code)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the one place where the last resort stands
             _log.exception("unexpected error in %s", row.key.name)
             self._observer.failed(row.key)
             response = row.failure(call.request, context.api_version, ErrorCode.UNKNOWN_SERVER_ERROR)
@@ -172,9 +172,10 @@ class Dispatch:
                 if len(kept) != len(items):
                     self._observer.denied(call.row.key)
                     rule.keep(request, version, kept)
-            elif type(rule) is Require:
-                if not access.allowed(rule.operation, rule.resource_type, rule.name(request)):
-                    self._observer.denied(call.row.key)
-                    code = DENIED_CODES[rule.resource_type]
-                    call.early = rule.denied(request, version, code)
-                    return
+            elif type(rule) is Require and not access.allowed(
+                rule.operation, rule.resource_type, rule.name(request)
+            ):
+                self._observer.denied(call.row.key)
+                code = DENIED_CODES[rule.resource_type]
+                call.early = rule.denied(request, version, code)
+                return

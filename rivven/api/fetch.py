@@ -1,6 +1,7 @@
 """Fetch (key 1): whole batches below the high watermark, long polling, KIP-74 limits.
 
-A parked fetch is registered with its partitions before they are looked at and counts what is there by position;
+A parked fetch is registered with its partitions before they are looked at and counts what is there by
+position;
 records are read only once the answer is due. Sessions (KIP-227) are not built: every answer says session 0,
 upon which all clients send full requests.
 """
@@ -233,7 +234,8 @@ class FetchHandler:
 
 
 def check_leader_epoch(partition: Partition, epoch: int) -> None:
-    """Raises FENCED_LEADER_EPOCH or UNKNOWN_LEADER_EPOCH when a client's epoch is not ours; -1 skips (KIP-320)."""
+    """Raises FENCED_LEADER_EPOCH or UNKNOWN_LEADER_EPOCH when a client's epoch is not ours; -1 skips
+    (KIP-320)."""
     if epoch < 0:
         return
     if epoch < partition.leader_epoch:

@@ -48,7 +48,8 @@ class MemoryBudget:
         return len(self._waiting)
 
     def take_share(self, wanted: int, floor: int) -> Lease:
-        """A lease of at most `wanted` bytes and at least `floor`, even beyond the total: progress for everyone.
+        """A lease of at most `wanted` bytes and at least `floor`, even beyond the total: progress for
+        everyone.
 
         `floor` is one batch, so the overrun is bounded by connections times the largest message.
         """

@@ -1,6 +1,7 @@
 """Produce (key 0): validate, append in arrival order, answer when the high watermark covers it.
 
-`start` is synchronous: batches that need no opening are appended before it returns, so that pipelined requests
+`start` is synchronous: batches that need no opening are appended before it returns, so that pipelined
+requests
 of one connection keep their order while their waits overlap. Batches that must be opened (recompression, keys
 on compacted topics) hold their turn in the partition's order while a worker opens them.
 """

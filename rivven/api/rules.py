@@ -3,7 +3,8 @@
 A row has a tuple of rules, applied in order:
 
 * `Open()`      no permission needed (SaslHandshake, ApiVersions, SaslAuthenticate).
-* `Require`     one permission for the whole request; denied -> `denied(request, version, code)` is the answer.
+* `Require`     one permission for the whole request; denied -> `denied(request, version, code)` is the
+answer.
 * `Split`       one permission per named item; denied items are taken out before the handler runs and given
                 their error entry in its response afterwards.
 * `Filter()`    the handler asks `ctx.access` itself (hiding, several resource types); dispatch fails the

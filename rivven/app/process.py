@@ -6,7 +6,8 @@ import gc
 import sys
 
 SWITCH_INTERVAL_S = 0.001
-"""How long a Python thread may keep the interpreter while another waits. I/O threads hold it for microseconds;
+"""How long a Python thread may keep the interpreter while another waits. I/O threads hold it for
+microseconds;
 the default of 5 ms would show in the loop's latency whenever one of them does not."""
 
 

@@ -2,7 +2,8 @@
 
 Order on a connection: consecutive Produce requests overlap their waits; every other request starts after all
 earlier ones are answered. Reading stops while too many requests are in flight, while the peer does not take
-its answers, or while the request memory budget is exhausted. Closing is decided here, once, with one log line.
+its answers, or while the request memory budget is exhausted. Closing is decided here, once, with one log
+line.
 """
 
 from __future__ import annotations
@@ -288,7 +289,8 @@ class ClientConnection:
             self._continue_reading = self._loop.call_soon(self._resume_reading)
 
     def _lease_large_frame(self, expected: int) -> None:
-        """Once a large frame's size is known its memory is reserved, in arrival order over all connections."""
+        """Once a large frame's size is known its memory is reserved, in arrival order over all
+        connections."""
         if expected <= LEASED_FRAME_BYTES:
             return
         if self._request_lease is not None or self._awaiting_lease is not None:
@@ -351,7 +353,7 @@ class ClientConnection:
 
         try:
             self._dispatch.start(call, respond)
-        except Exception:
+        except Exception:  # noqa: BLE001 - see the comment
             # No error code is safe here: -1 makes clients duplicate (kafka.md 5.12).
             _log.exception("unexpected error in PRODUCE, closing the connection")
             self.abort("unexpected error in PRODUCE", level=logging.ERROR)

@@ -1,6 +1,7 @@
 """Listeners: accept, admit, and sweep connections; drain them when the server stops.
 
-Which peers are admitted and how long they may take is decided by `security.admission`; this module owns sockets.
+Which peers are admitted and how long they may take is decided by `security.admission`; this module owns
+sockets.
 """
 
 from __future__ import annotations
