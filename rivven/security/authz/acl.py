@@ -21,7 +21,7 @@ ANSWERS_MAX = 65_536
 400 bytes each this is 26 MB, reached only by peers that ask for names they may not even see."""
 
 AclSource = Callable[[], tuple[int, Collection[AclBinding]]]
-"""Where rules come from: (version, rules). The version changes whenever the rules do."""
+"""Where rules come from: (version, rules). Until they change both stay the same, the collection as an object."""
 
 _SUPER_USER = Decision.allow("super user")
 _NO_RULES = Decision.allow("no rule about this resource, and allow_everyone_if_no_acl_found is true")
@@ -86,6 +86,7 @@ class AclAuthorizer:
         self._super_users = frozenset(super_users)
         self._allow_everyone = allow_everyone_if_no_acl_found
         self._version: int | None = None
+        self._bindings: Collection[AclBinding] | None = None
         self._index = AclIndex(())
         self._answers: dict[tuple[tuple[str, ...], int, str], _Answers] = {}
 
@@ -126,16 +127,17 @@ class AclAuthorizer:
                 continue
             if _grants_something(rule, literal, prefixes):
                 return Decision.allow(describe_rule(rule))
-        if self._allow_everyone and not self._index.covers(resource_type, WILDCARD):
+        if self._allow_everyone and not self._index.covers_all(resource_type):
             return _NO_RULES
         return _NO_MATCH
 
     def _refresh(self) -> None:
         version, bindings = self._source()
-        if version != self._version:
+        if version != self._version or bindings is not self._bindings:
             self._index = AclIndex(bindings)
             self._answers = {}
             self._version = version
+            self._bindings = bindings
 
     def _resolve(self, subject: Subject, resource_type: ResourceType, name: str) -> _Answers:
         rules = self._index.matching(_principals(subject), subject.host, resource_type, name)

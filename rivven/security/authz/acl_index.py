@@ -87,13 +87,20 @@ class AclIndex:
         return found
 
     def covers(self, resource_type: ResourceType, name: str) -> bool:
-        """Whether any rule, for anybody, is about the named resource (``*`` asks for a rule about all)."""
+        """Whether any rule, for anybody, is about the named resource."""
+        return any(True for _ in self._of_type(resource_type).matching(name))
+
+    def covers_all(self, resource_type: ResourceType) -> bool:
+        """Whether any rule, for anybody, is about every resource of the type (the literal ``*``)."""
+        return WILDCARD in self._of_type(resource_type).literal
+
+    def _of_type(self, resource_type: ResourceType) -> _Patterns:
         patterns = self._by_type.get(resource_type)
         if patterns is None:
             patterns = self._by_type[resource_type] = _Patterns(
                 rule for key, rules in self._filed.items() if key[2] == resource_type for rule in rules
             )
-        return any(True for _ in patterns.matching(name))
+        return patterns
 
     def _groups(
         self, principals: Iterable[str], host: str, resource_type: ResourceType
