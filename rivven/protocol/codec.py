@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 from rivven.protocol.api import OFFERED, ApiKey, is_flexible, response_header_version
 from rivven.protocol.exceptions import FrameTooLarge, ProtocolError, UnsupportedApi
 from rivven.protocol.layout import Layout
-from rivven.protocol.messages import DATA, REQUESTS, RESPONSES, Message
+from rivven.protocol.messages import DATA, REQUESTS, RESPONSES, Message, MetadataResponse
+from rivven.protocol.metadata_cache import metadata_writer
 from rivven.protocol.parse_compiler import Parse, compile_parse
 from rivven.protocol.primitives import FOREIGN_BYTES_ERRORS, Buffer, malformed, read_uvarint
 from rivven.protocol.write_compiler import WRONG_VALUE_ERRORS, Gather, Write, compile_gather, compile_write
@@ -29,6 +30,12 @@ _CLIENT_ID_LENGTH: Final = Struct(">h")
 _CORRELATION: Final = Struct(">i")
 _API_VERSIONS: Final = int(ApiKey.API_VERSIONS)
 _SIZE_AND_CORRELATION: Final = Struct(">ii")
+
+
+class EncodedBody(NamedTuple):
+    """A response body that is already in the bytes of its version (ApiVersions keeps such)."""
+
+    body: bytes
 
 
 class RequestHeader(NamedTuple):
@@ -117,8 +124,13 @@ def _skip_tags(frame: Buffer, pos: int) -> int:
 class _Codec:
     """The compiled functions of one family of messages, filled on first use; bounded by what is offered."""
 
-    def __init__(self, layout: Callable[[int | str, int], Layout]) -> None:
+    def __init__(
+        self,
+        layout: Callable[[int | str, int], Layout],
+        compile_write: Callable[[Layout], Write] = compile_write,
+    ) -> None:
         self._layout = layout
+        self._compile_write = compile_write
         self._parsers: dict[tuple[int | str, int], tuple[Parse, bool]] = {}
         self._writers: dict[tuple[int | str, int], Write] = {}
         self._gatherers: dict[tuple[int | str, int], Gather | None] = {}
@@ -144,7 +156,7 @@ class _Codec:
     def write(self, key: int | str, version: int, value: Message, out: bytearray) -> bytearray:
         writer = self._writers.get((key, version))
         if writer is None:
-            writer = self._writers[key, version] = compile_write(self._layout(key, version))
+            writer = self._writers[key, version] = self._compile_write(self._layout(key, version))
         try:
             writer(value, out)
         except WRONG_VALUE_ERRORS as error:
@@ -186,9 +198,24 @@ def _data_layout(name: int | str, version: int) -> Layout:
     return Layout(declared, version, flexible=False)
 
 
+def _compile_response_write(layout: Layout) -> Write:
+    """Metadata answers may hold entries that are encoded already."""
+    return metadata_writer(layout.version) if layout.message is MetadataResponse else compile_write(layout)
+
+
 _requests: Final = _Codec(partial(_offered_layout, REQUESTS))
-_responses: Final = _Codec(partial(_offered_layout, RESPONSES))
+_responses: Final = _Codec(partial(_offered_layout, RESPONSES), _compile_response_write)
 _data: Final = _Codec(_data_layout)
+
+
+def _response_body(
+    api_key: int, version: int, response: Message | EncodedBody, out: bytearray
+) -> list[Buffer]:
+    """Append a body to `out`, the first of the buffers returned."""
+    if type(response) is EncodedBody:
+        out += response.body
+        return [out]
+    return _responses.gather(api_key, version, response, out)  # type: ignore[arg-type]
 
 
 def parse_request(api_key: int, version: int, buf: Buffer, pos: int = 0) -> Any:
@@ -213,9 +240,9 @@ def write_request(api_key: int, version: int, request: Message) -> bytes:
     return bytes(_requests.write(api_key, version, request, bytearray()))
 
 
-def write_response(api_key: int, version: int, response: Message) -> bytes:
+def write_response(api_key: int, version: int, response: Message | EncodedBody) -> bytes:
     """The body of a response, without header."""
-    return bytes(_responses.write(api_key, version, response, bytearray()))
+    return b"".join(_response_body(api_key, version, response, bytearray()))
 
 
 def write_data(name: str, version: int, data: Message) -> bytes:
@@ -224,14 +251,14 @@ def write_data(name: str, version: int, data: Message) -> bytes:
 
 
 def write_response_buffers(
-    api_key: int, version: int, response: Message, correlation_id: int
+    api_key: int, version: int, response: Message | EncodedBody, correlation_id: int
 ) -> list[Buffer]:
     """A whole response frame (size prefix, header, body) as buffers to be sent in order.
 
     Record batches of a Fetch answer are the caller's own buffers, never copied or joined.
     """
     out = bytearray(9 if response_header_version(api_key, version) else 8)
-    buffers = _responses.gather(api_key, version, response, out)
+    buffers = _response_body(api_key, version, response, out)
     size = len(out) if len(buffers) == 1 else sum(map(len, buffers))
     _SIZE_AND_CORRELATION.pack_into(out, 0, size - 4, correlation_id)
     return buffers

@@ -12,7 +12,7 @@ range) raises one of `WRONG_VALUE_ERRORS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from struct import error
 from typing import Any, Final
 
@@ -22,15 +22,24 @@ from rivven.protocol.schema import NULL_UUID, Field, Message, Struct
 from rivven.protocol.source import Source
 
 Write = Callable[[Message, bytearray], None]
+Encode = Callable[[Any], bytes | bytearray]
 Gather = Callable[[Message, bytearray, list[Any]], bytearray]
 
 WRONG_VALUE_ERRORS: Final = (error, AttributeError, TypeError, ValueError, OverflowError)
 """What a generated write raises for a value that does not fit the version."""
 
 
-def compile_write(layout: Layout) -> Write:
-    """The write function of one (message, version)."""
-    return _WriteCompiler(layout).compile()
+def compile_write(layout: Layout, encoders: Mapping[str, Encode] | None = None) -> Write:
+    """The write function of one (message, version).
+
+    `encoders`: for elements of an array of the named struct, the function that returns an element's bytes.
+    """
+    return _WriteCompiler(layout, encoders=encoders).compile(layout.message)
+
+
+def compile_struct_write(layout: Layout, struct: type[Struct]) -> Callable[[Any, bytearray], None]:
+    """The write function of one nested struct of the layout's message."""
+    return _WriteCompiler(layout).compile(struct)
 
 
 def compile_gather(layout: Layout) -> Gather:
@@ -41,16 +50,19 @@ def compile_gather(layout: Layout) -> Gather:
 class _WriteCompiler:
     """Emits code in wire order; `_run` holds fixed-size writes not yet emitted, `_out` names the target."""
 
-    def __init__(self, layout: Layout, *, gather: bool = False) -> None:
+    def __init__(
+        self, layout: Layout, *, gather: bool = False, encoders: Mapping[str, Encode] | None = None
+    ) -> None:
         self._layout = layout
+        self._encoders = encoders or {}
         self._gather = gather
         scope = {"uvarint": primitives.uvarint, "pack_ints": primitives.pack_ints, "NULL_UUID": NULL_UUID}
         self._source = Source(f"def write(value, out{', parts' if gather else ''}):", scope)
         self._run: list[tuple[str, str]] = []
         self._out = "out"
 
-    def compile(self) -> Write:
-        self._struct(self._layout.message, "value")
+    def compile(self, struct: type[Struct]) -> Callable[[Any, bytearray], None]:
+        self._struct(struct, "value")
         self._flush()
         self._source.line("return None")
         write: Write = self._source.compile("write")
@@ -187,7 +199,10 @@ class _WriteCompiler:
         item = source.fresh("o")
         with source.block(f"for {item} in {values}:"):
             nested = self._layout.nested(field)
-            if nested is not None:
+            if element in self._encoders:
+                encode = source.constant("encode", self._encoders[element])
+                source.line(f"{self._out} += {encode}({item})")
+            elif nested is not None:
                 self._struct(nested, item)
                 self._flush()
             else:
