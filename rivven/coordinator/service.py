@@ -1,0 +1,210 @@
+"""The group coordinator of this node: one machine, runner and journal per partition of `__consumer_offsets`.
+
+Driver. It finds the machine of a group, loads machines at start, and asks them from time to time to expire
+offsets. It decides nothing about groups. Errors that leave here are the ones clients of a coordinator know:
+COORDINATOR_LOAD_IN_PROGRESS (14) while a shard loads, COORDINATOR_NOT_AVAILABLE (15) when it cannot be
+served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rivven.clock import Clock
+from rivven.coordinator.commands import (
+    ExpireOffsets,
+    ForgetTopics,
+    GroupListing,
+    ListGroups,
+    OffsetTable,
+)
+from rivven.coordinator.groups import GroupMachine
+from rivven.coordinator.journal import PartitionJournal, PartitionStore
+from rivven.coordinator.settings import GroupSettings
+from rivven.coordinator.sharding import shard_of
+from rivven.errors import ErrorCode, RivvenError
+from rivven.machine.runner import Runner
+from rivven.tasks import Tasks
+
+_log = logging.getLogger("rivven.coordinator")
+
+EXPIRE_OFFSETS_PER_TURN = 1_000
+"""Offsets looked at before the event loop gets a turn (about a millisecond). A group counts as one more."""
+
+FORGET_OFFSETS_PER_TURN = 500
+"""Offsets removed by one command when topics are deleted: each is a record to write (about 5 µs)."""
+
+
+class CoordinatorLoading(RivvenError):
+    """This shard is still being read; clients retry."""
+
+    code = ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+
+
+class CoordinatorUnavailable(RivvenError):
+    """This shard cannot be read or written; clients look for the coordinator again and retry."""
+
+    code = ErrorCode.COORDINATOR_NOT_AVAILABLE
+
+
+class _Shard:
+    __slots__ = ("failed", "loaded", "runner")
+
+    def __init__(self, runner: Runner[GroupMachine]) -> None:
+        self.runner = runner
+        self.loaded = False
+        self.failed = False
+
+    def check(self) -> Runner[GroupMachine]:
+        if self.failed:
+            raise CoordinatorUnavailable("the group coordinator is not available")
+        if not self.loaded:
+            raise CoordinatorLoading("the group coordinator is loading")
+        return self.runner
+
+
+class GroupCoordinator:
+    """Belongs to the event loop.
+
+    `open_store(index)` gives the partition of a shard; `topic_exists` is asked once per topic after
+    loading, so that offsets of topics deleted in the last moment before a crash go.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        open_store: Callable[[int], PartitionStore],
+        settings: GroupSettings,
+        clock: Clock,
+        tasks: Tasks,
+        topic_exists: Callable[[str], bool],
+    ) -> None:
+        self._settings = settings
+        self._tasks = tasks
+        self._topic_exists = topic_exists
+        self._loaded: asyncio.Task[None] | None = None
+        self._shards: list[_Shard] = []
+        for index in range(count):
+            journal = PartitionJournal(open_store(index), clock)
+            runner: Runner[GroupMachine] = Runner(lambda: GroupMachine(settings), journal, clock, tasks)
+            self._shards.append(_Shard(runner))
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to load all shards in the background, and to expire offsets."""
+        self._loaded = self._tasks.spawn(self._load_all(), "load group coordinator")
+        self._tasks.spawn(self._expire_forever(), "expire committed offsets")
+
+    async def wait_loaded(self) -> None:
+        """Until every shard has been loaded or has failed to."""
+        if self._loaded is not None:
+            await asyncio.shield(self._loaded)
+
+    async def close(self) -> None:
+        """Answer who waits, make the rest durable. The background tasks are the owner's to cancel."""
+        for shard in self._shards:
+            if shard.loaded:
+                shard.failed = True
+                await shard.runner.close()
+
+    async def _load_all(self) -> None:
+        for index, shard in enumerate(self._shards):
+            try:
+                await shard.runner.start()
+                shard.loaded = True
+                await self._forget_missing_topics(shard.runner)
+            except (RivvenError, OSError, ValueError) as error:
+                shard.failed = not shard.loaded
+                _log.error("cannot load groups from __consumer_offsets-%d: %s", index, error)
+
+    async def _forget_missing_topics(self, runner: Runner[GroupMachine]) -> None:
+        topics = {topic for table in runner.committed.offsets.values() for topic in table}
+        missing = frozenset(topic for topic in topics if not self._topic_exists(topic))
+        if missing:
+            await _forget(runner, missing)
+
+    # -- groups ----------------------------------------------------------------------------------------------
+
+    async def submit(self, command: Any) -> Any:
+        """The reply of the machine of `command.group_id`. Raises RivvenError with 14 or 15."""
+        return await self._ask(self._shard(command.group_id), command)
+
+    def committed_offsets(self, group_id: str) -> OffsetTable:
+        """Durable offsets by topic and partition, empty for an unknown group; not to be changed.
+
+        Raises RivvenError with 14 or 15.
+        """
+        return self._shard(group_id).committed.offsets_of(group_id)
+
+    async def list_groups(self) -> list[GroupListing]:
+        """Every group of this node. Raises RivvenError with 14 or 15 when any shard cannot answer."""
+        listed: list[GroupListing] = []
+        for runner in [shard.check() for shard in self._shards]:
+            listed += await self._ask(runner, ListGroups())
+        return listed
+
+    async def topics_deleted(self, topics: frozenset[str]) -> None:
+        """Remove all offsets of topics that are gone. Shards that still load do so themselves afterwards."""
+        for shard in self._shards:
+            if shard.loaded and not shard.failed:
+                try:
+                    await _forget(shard.runner, topics)
+                except RivvenError as error:
+                    _log.error("offsets of deleted topics stay until the next start: %s", error)
+
+    def _shard(self, group_id: str) -> Runner[GroupMachine]:
+        return self._shards[shard_of(group_id, len(self._shards))].check()
+
+    @staticmethod
+    async def _ask(runner: Runner[GroupMachine], command: Any) -> Any:
+        try:
+            return await runner.submit(command)
+        except RivvenError as error:
+            # Storage codes mean nothing to a client of a coordinator; 15 makes it retry.
+            raise CoordinatorUnavailable("the group coordinator is not available") from error
+
+    # -- expiry ----------------------------------------------------------------------------------------------
+
+    async def _expire_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.check_interval_ms / 1000)
+            await self.expire()
+
+    async def expire(self) -> int:
+        """Expire offsets and empty groups once, in all shards; returns how many offsets went."""
+        count = 0
+        for shard in self._shards:
+            if not shard.loaded or shard.failed:
+                continue
+            for group_ids in _slices(shard.runner.committed):
+                try:
+                    count += await shard.runner.submit(ExpireOffsets(group_ids))
+                except RivvenError as error:
+                    _log.error("offsets could not be expired: %s", error)
+                    break
+                await asyncio.sleep(0)
+        return count
+
+
+async def _forget(runner: Runner[GroupMachine], topics: frozenset[str]) -> None:
+    command = ForgetTopics(topics, FORGET_OFFSETS_PER_TURN)
+    while await runner.submit(command) == command.limit:
+        pass  # each answer waits for a commit, so others get their turns in between
+
+
+def _slices(machine: GroupMachine) -> Iterator[tuple[str, ...]]:
+    """All groups in portions of bounded work."""
+    portion: list[str] = []
+    work = 0
+    for group_id in list(machine.group_ids()):
+        portion.append(group_id)
+        work += 1 + sum(map(len, machine.offsets_of(group_id).values()))
+        if work >= EXPIRE_OFFSETS_PER_TURN:
+            yield tuple(portion)
+            portion, work = [], 0
+    if portion:
+        yield tuple(portion)
