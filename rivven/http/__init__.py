@@ -1,0 +1,1 @@
+"""HTTP beside the Kafka listeners: metrics and health. It never serves records and knows no Kafka message."""

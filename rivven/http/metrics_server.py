@@ -1,0 +1,122 @@
+"""The metrics listener: uvicorn on the broker's own event loop, on a loopback address.
+
+Everything it needs is imported on a thread when it starts, after the Kafka listeners are up, so that
+neither start-up nor the loop waits for it. Its signals are the broker's: uvicorn handles none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from rivven.config.models import Address, parse_address
+from rivven.tasks import Tasks
+from rivven.telemetry import Metrics, get_logger
+
+if TYPE_CHECKING:
+    import uvicorn
+
+_log = get_logger("rivven.http")
+
+CONNECTIONS_MAX = 32  # scrapers and probes; more is a mistake or an attack
+KEEP_ALIVE_SECONDS = 15  # longer than a usual scrape interval would only hold sockets
+BACKLOG = 16
+STOP_SECONDS_MAX = 2.0  # a scrape in flight may end, an open connection must not delay the shutdown
+
+
+class MetricsServer:
+    """Serves /metrics, /healthz and /readyz between `start` and `stop`; belongs to the event loop."""
+
+    def __init__(
+        self,
+        bind: str,
+        metrics: Metrics,
+        health: Callable[[], dict[str, object]],
+        ready: Callable[[], bool],
+    ) -> None:
+        self._bind = parse_address(bind)
+        self._metrics = metrics
+        self._health = health
+        self._ready = ready
+        self._tasks = Tasks()
+        self._server: uvicorn.Server | None = None
+        self._socket: socket.socket | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> Address:
+        """Listen and return the real address; raises OSError when it cannot be had."""
+        sock = _listening_socket(self._bind)
+        self._socket = sock
+        try:
+            self._server = await asyncio.to_thread(
+                _import_and_build, self._metrics, self._health, self._ready
+            )
+        except BaseException:
+            sock.close()
+            raise
+        self._serving = self._tasks.spawn(self._server.serve(sockets=[sock]), "metrics listener")
+        host, port = sock.getsockname()[:2]
+        _log.info("metrics listener ready", host=host, port=port)
+        return Address(host, port)
+
+    async def stop(self) -> None:
+        """Stop accepting, let what is in flight end for STOP_SECONDS_MAX, close."""
+        if self._server is not None:
+            self._server.should_exit = True
+        if self._serving is not None:
+            await asyncio.wait({self._serving}, timeout=STOP_SECONDS_MAX)
+        await self._tasks.cancel_all()
+        if self._socket is not None:
+            self._socket.close()
+
+
+def _listening_socket(address: Address) -> socket.socket:
+    family, kind, protocol, _name, where = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(where)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _import_and_build(
+    metrics: Metrics, health: Callable[[], dict[str, object]], ready: Callable[[], bool]
+) -> uvicorn.Server:
+    import uvicorn
+
+    from rivven.http.application import Application
+    from rivven.http.exposition import Exposition
+
+    class Server(uvicorn.Server):
+        """uvicorn without its hands on the process's signals."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    config = uvicorn.Config(
+        Application(Exposition(metrics).render, health, ready),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        http="h11",
+        interface="asgi3",
+        limit_concurrency=CONNECTIONS_MAX,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=1,
+        server_header=False,
+        proxy_headers=False,
+    )
+    config.load()  # imports the protocol classes here, on the thread
+    return Server(config)

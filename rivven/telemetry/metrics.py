@@ -1,0 +1,227 @@
+"""Every metric of the broker, by name; one object made by the composition root and handed to who counts.
+
+The methods are what components declare as their observers (dispatch, connections, authentication,
+committer); each is O(1). It renders nothing (http.exposition does) and knows no protocol: API names are
+given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from rivven.telemetry.instruments import LATENCY_BUCKETS, Counter, Family, Gauge, Histogram
+from rivven.telemetry.stalls import STALL_BUCKETS, LoopStalls
+
+COMMIT_FILES_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+AnyFamily = Family[Counter] | Family[Gauge] | Family[Histogram]
+
+
+class Metrics:
+    """The broker's metrics. Belongs to the event loop except `commit_round`, which the committer thread
+    calls."""
+
+    def __init__(self, api_names: Mapping[int, str] | None = None) -> None:
+        self._families: dict[str, AnyFamily] = {}
+        self._api_names = dict(api_names or {})
+        self._define_network()
+        self._define_requests()
+        self._define_security()
+        self._define_log()
+        self.stalls = LoopStalls(
+            self._histogram(
+                "rivven_loop_stall_seconds", "How late the event loop came to a timer.", bounds=STALL_BUCKETS
+            ).labelled()
+        )
+        self._gauge(
+            "rivven_loop_stall_p999_seconds", "99.9th percentile of loop stalls since start."
+        ).labelled().source = self.stalls.p999
+        self._gauge("rivven_loop_stall_max_seconds", "Longest loop stall since start.").labelled().source = (
+            lambda: self.stalls.longest
+        )
+        self.loop_stall_cause = self._gauge(
+            "rivven_loop_stall_cause_seconds", "Longest stalls since start by what was running.", ("cause",)
+        )
+        self.stalls.on_cause = lambda cause, seconds: self.loop_stall_cause.labelled(cause).set(seconds)
+
+    def families(self) -> list[AnyFamily]:
+        """Every metric, in the order defined."""
+        return list(self._families.values())
+
+    # --- what components report -----------------------------------------------------------------------------
+
+    def connection_opened(self, listener: str) -> None:
+        """A connection was accepted on a listener."""
+        self._accepted.labelled(listener).value += 1
+        self._open.labelled(listener).add(1)
+
+    def connection_closed(self, listener: str) -> None:
+        """An accepted connection ended."""
+        self._open.labelled(listener).add(-1)
+
+    def connection_refused(self, listener: str) -> None:
+        """A connection was turned away by a limit before it was counted as open."""
+        self._refused.labelled(listener).value += 1
+
+    def received(self, size: int) -> None:
+        """Bytes came from a client, frames included."""
+        self.received_bytes.value += size
+
+    def sent(self, size: int) -> None:
+        """Bytes went to a client."""
+        self.sent_bytes.value += size
+
+    def answered(self, api_key: int, seconds: float) -> None:
+        """A request was answered, counted from its last byte in to its answer queued."""
+        self._request_seconds(api_key).observe(seconds)
+
+    def denied(self, api_key: int) -> None:
+        """A request, or a part of it, was refused by authorisation."""
+        self._denied.labelled(self._api(api_key)).value += 1
+
+    def failed(self, api_key: int) -> None:
+        """A request ended in an unexpected exception."""
+        self._failed.labelled(self._api(api_key)).value += 1
+
+    def authenticated(self, mechanism: str) -> None:
+        """A client proved who it is."""
+        self._authenticated.labelled(mechanism).value += 1
+
+    def authentication_failed(self, mechanism: str) -> None:
+        """A client failed to."""
+        self._authentication_failed.labelled(mechanism).value += 1
+
+    def commit_round(self, files: int, seconds: float) -> None:
+        """The committer made everything written so far durable; called on its thread."""
+        self.commit_seconds.observe(seconds)
+        self.commit_files.observe(files)
+
+    def produced(self, records: int, size: int) -> None:
+        """Records were appended for a client."""
+        self.produced_records.value += records
+        self.produced_bytes.value += size
+
+    def fetched(self, size: int) -> None:
+        """Bytes of record batches were handed to a consumer."""
+        self.fetched_bytes.value += size
+
+    def recovery_cut(self, size: int) -> None:
+        """Recovery cut an incomplete tail of `size` bytes off a partition."""
+        self.recovery_cuts.value += 1
+        self.recovery_cut_bytes.value += size
+
+    def watch_memory(self, requests: Callable[[], float], responses: Callable[[], float]) -> None:
+        """Where the bytes of requests and answers in flight are read."""
+        self._request_memory.source = requests
+        self._response_memory.source = responses
+
+    def watch_log(
+        self,
+        partitions: Callable[[], float],
+        offline: Callable[[], float],
+        size: Callable[[], float],
+        free: Callable[[], float],
+    ) -> None:
+        """Where partitions, offline partitions, bytes stored and bytes free of the log directory are read."""
+        self._partitions.source = partitions
+        self._offline.source = offline
+        self._log_size.source = size
+        self._free.source = free
+
+    # --- definitions ----------------------------------------------------------------------------------------
+
+    def _define_network(self) -> None:
+        listener = ("listener",)
+        self._open = self._gauge("rivven_connections", "Connections open now.", listener)
+        self._accepted = self._counter("rivven_connections_accepted_total", "Connections accepted.", listener)
+        self._refused = self._counter(
+            "rivven_connections_refused_total", "Connections turned away by a limit.", listener
+        )
+        self.received_bytes = self._counter("rivven_received_bytes_total", "Bytes from clients.").labelled()
+        self.sent_bytes = self._counter("rivven_sent_bytes_total", "Bytes to clients.").labelled()
+        self._request_memory = self._gauge(
+            "rivven_request_memory_bytes", "Memory held by requests in flight."
+        ).labelled()
+        self._response_memory = self._gauge(
+            "rivven_response_memory_bytes", "Memory held by answers in flight."
+        ).labelled()
+
+    def _define_requests(self) -> None:
+        self._latency = self._histogram(
+            "rivven_request_seconds", "Time from a request's last byte to its answer.", ("api",)
+        )
+        self._failed = self._counter(
+            "rivven_requests_failed_total", "Requests ended by an unexpected error.", ("api",)
+        )
+        self._by_key: dict[int, Histogram] = {}
+        self.produced_records = self._counter("rivven_produced_records_total", "Records appended.").labelled()
+        self.produced_bytes = self._counter(
+            "rivven_produced_bytes_total", "Bytes of batches appended."
+        ).labelled()
+        self.fetched_bytes = self._counter(
+            "rivven_fetched_bytes_total", "Bytes of batches fetched."
+        ).labelled()
+
+    def _define_security(self) -> None:
+        self._denied = self._counter(
+            "rivven_requests_denied_total", "Requests with something refused by authorisation.", ("api",)
+        )
+        self._authenticated = self._counter(
+            "rivven_authentications_total", "Successful authentications.", ("mechanism",)
+        )
+        self._authentication_failed = self._counter(
+            "rivven_authentication_failures_total", "Failed authentications.", ("mechanism",)
+        )
+
+    def _define_log(self) -> None:
+        self.commit_seconds = self._histogram(
+            "rivven_commit_seconds", "Time of one round of syncs to stable storage."
+        ).labelled()
+        self.commit_files = self._histogram(
+            "rivven_commit_files", "Files made durable by one round.", bounds=COMMIT_FILES_BUCKETS
+        ).labelled()
+        self.recovery_cuts = self._counter(
+            "rivven_recovery_cuts_total", "Partitions whose incomplete tail recovery cut."
+        ).labelled()
+        self.recovery_cut_bytes = self._counter(
+            "rivven_recovery_cut_bytes_total", "Bytes recovery cut and kept in side files."
+        ).labelled()
+        self.unparseable_records = self._counter(
+            "rivven_unparseable_records_total", "Batches with a right checksum whose records do not parse."
+        ).labelled()
+        self._partitions = self._gauge("rivven_partitions", "Partitions on this node.").labelled()
+        self._offline = self._gauge(
+            "rivven_partitions_offline", "Partitions whose log is offline."
+        ).labelled()
+        self._log_size = self._gauge("rivven_log_bytes", "Bytes of all segments.").labelled()
+        self._free = self._gauge(
+            "rivven_disk_free_bytes", "Free bytes of the data directory's disk."
+        ).labelled()
+
+    def _counter(self, name: str, doc: str, labels: tuple[str, ...] = ()) -> Family[Counter]:
+        family = Family(name, doc, "counter", Counter, labels)
+        self._families[name] = family
+        return family
+
+    def _gauge(self, name: str, doc: str, labels: tuple[str, ...] = ()) -> Family[Gauge]:
+        family = Family(name, doc, "gauge", Gauge, labels)
+        self._families[name] = family
+        return family
+
+    def _histogram(
+        self, name: str, doc: str, labels: tuple[str, ...] = (), bounds: tuple[float, ...] = LATENCY_BUCKETS
+    ) -> Family[Histogram]:
+        family = Family(name, doc, "histogram", lambda: Histogram(bounds), labels)
+        self._families[name] = family
+        return family
+
+    def _api(self, api_key: int) -> str:
+        return self._api_names.get(api_key, "other")
+
+    def _request_seconds(self, api_key: int) -> Histogram:
+        histogram = self._by_key.get(api_key)
+        if histogram is None:
+            histogram = self._latency.labelled(self._api(api_key))
+            if api_key in self._api_names:  # unknown keys share one instrument and must not grow the cache
+                self._by_key[api_key] = histogram
+        return histogram
