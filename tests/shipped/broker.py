@@ -1,0 +1,210 @@
+"""One broker process started from the installed `rivven` command, as a user starts it.
+
+Driver. It writes a configuration file, runs `rivven server init` for the first credential, starts
+`rivven server --config F --ready-file R` on port 0 and keeps the port it got: after a restart it is there again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.shipped.connection import Account, Connection
+from tests.shipped.pki import Pki, make_pki
+
+RIVVEN = Path(sys.executable).with_name("rivven")
+ADMIN = "admin"
+START_SECONDS_MAX = 30.0  # the budget is half a second; CI machines are shared
+STOP_SECONDS_MAX = 30.0  # the broker's own shutdown deadline
+_POLL_SECONDS = 0.01
+
+# Small numbers so that a suite of many short topics is fast; each is a documented setting.
+FAST_SETTINGS = {
+    "group.initial.rebalance.delay.ms": 0,
+    "group.min.session.timeout.ms": 1000,
+    "offsets.topic.num.partitions": 4,
+}
+
+
+class BrokerDidNotStart(AssertionError):
+    """The process ended or stayed silent; the message holds its log."""
+
+
+class ShippedBroker:
+    """A broker process and everything a test needs to talk to it; not shared between threads."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        settings: Mapping[str, object] | None = None,
+        protocols: tuple[str, ...] = ("sasl_ssl",),
+        extra: Mapping[str, object] | None = None,
+    ) -> None:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory = directory
+        self.data = directory / "broker-data"
+        self.log = directory / "broker.log"
+        self.pki: Pki = make_pki(directory / "pki")
+        self.admin = Account(ADMIN, "")
+        self.ready: dict[str, Any] = {}
+        self._config_path = directory / "rivven.yaml"
+        self._ready_path = directory / "ready.json"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._config = self._configuration(FAST_SETTINGS | dict(settings or {}), protocols) | dict(
+            extra or {}
+        )
+        self._write_config()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the broker is not running"
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def connection(self, protocol: str = "sasl_ssl", account: Account | None = None) -> Connection:
+        """How a client reaches the listener of that protocol, as the administrator unless said otherwise."""
+        host, port = self._addresses()[protocol]
+        return Connection(
+            f"{host}:{port}",
+            self.pki.ca if protocol.endswith("ssl") else None,
+            (account or self.admin) if protocol.startswith("sasl") else None,
+        )
+
+    def metrics_address(self) -> tuple[str, int]:
+        """Where /metrics, /healthz and /readyz are."""
+        return _host_port(self.ready["metrics"])
+
+    def init(self) -> None:
+        """Store the administrator's verifier offline and remember the password printed once."""
+        command = [RIVVEN, "server", "init", "--config", self._config_path, "--admin", ADMIN]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 0, f"{shlex.join(map(str, command))}: {done.stdout}{done.stderr}"
+        self.admin = Account(ADMIN, _password_in(done.stdout))
+
+    def start(self) -> ShippedBroker:
+        """Start and wait for the ready file; the first start also makes the first credential."""
+        assert not self.running, "the broker runs already"
+        if not self.admin.password:
+            self.init()
+        self._ready_path.unlink(missing_ok=True)
+        command = [RIVVEN, "server", "--config", self._config_path, "--ready-file", self._ready_path]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd=self.directory,
+                env=_environment(),
+            )
+        self._wait_until_ready()
+        self._keep_ports()
+        return self
+
+    def stop(self) -> int:
+        """SIGTERM, wait for the end, return the exit code."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """kill -9: nothing in the process gets a chance to run."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """A clean stop and a start on the same ports."""
+        assert self.stop() == 0, self.tail()
+        self.start()
+
+    def tail(self, characters: int = 6000) -> str:
+        """The end of the broker's log, for messages of failed tests."""
+        return self.log.read_text(errors="replace")[-characters:] if self.log.exists() else ""
+
+    def __enter__(self) -> ShippedBroker:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self.running:
+            self.stop()
+
+    def _end(self, number: signal.Signals) -> int:
+        assert self._process is not None, "the broker was never started"
+        process = self._process
+        process.send_signal(number)
+        try:
+            code = process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"the broker did not end within its deadline: {self.tail()}") from None
+        self._process = None
+        return code
+
+    def _configuration(self, settings: Mapping[str, object], protocols: tuple[str, ...]) -> dict[str, Any]:
+        return {
+            "data_dir": str(self.data),
+            "insecure": any(not protocol.startswith("sasl") for protocol in protocols),
+            "listeners": [{"name": name, "bind": "127.0.0.1:0", "protocol": name} for name in protocols],
+            "server": {"tls": {"cert_path": str(self.pki.certificate), "key_path": str(self.pki.key)}},
+            "authorization": {"super_users": [f"User:{ADMIN}"]},
+            "broker": dict(settings),
+            "metrics": {"bind": "127.0.0.1:0"},
+            "logging": {"format": "human"},
+        }
+
+    def _write_config(self) -> None:
+        self._config_path.write_text(yaml.safe_dump(self._config))
+
+    def _wait_until_ready(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while not self._ready_path.exists():
+            if self._process.poll() is not None:
+                code, self._process = self._process.returncode, None
+                raise BrokerDidNotStart(f"exit code {code}: {self.tail()}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise BrokerDidNotStart(f"no ready file after {START_SECONDS_MAX} s: {self.tail()}")
+            time.sleep(_POLL_SECONDS)
+        self.ready = json.loads(self._ready_path.read_text())
+
+    def _addresses(self) -> dict[str, tuple[str, int]]:
+        return {row["name"]: _host_port(row["address"]) for row in self.ready["listeners"]}
+
+    def _keep_ports(self) -> None:
+        addresses = self._addresses()
+        for listener in self._config["listeners"]:
+            host, port = addresses[listener["name"]]
+            listener["bind"] = f"{host}:{port}"
+        self._write_config()
+
+
+def _environment() -> dict[str, str]:
+    """The test's environment without what would configure the broker."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RIVVEN_")}
+
+
+def _host_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _password_in(output: str) -> str:
+    """The password `rivven server init` shows once, on its line `password: ...`."""
+    for line in output.splitlines():
+        name, colon, value = line.strip().partition(":")
+        if colon and name.strip().lower() == "password" and value.strip():
+            return value.strip()
+    raise AssertionError(f"rivven server init printed no password: {output!r}")

@@ -1,0 +1,114 @@
+"""How a client reaches a broker: one value, written in each client's own configuration language."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user and the password it logs in with."""
+
+    user: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Address and identity; `account` is None on a listener without SASL, `ca` is None on one without TLS."""
+
+    bootstrap: str
+    ca: Path | None = None
+    account: Account | None = None
+    mechanism: str = "SCRAM-SHA-256"
+
+    @property
+    def protocol(self) -> str:
+        """Kafka's name of the security protocol."""
+        return ("SASL_" if self.account else "") + ("SSL" if self.ca else "PLAINTEXT")
+
+    def as_user(self, account: Account) -> Connection:
+        return replace(self, account=account)
+
+    def with_password(self, password: str) -> Connection:
+        assert self.account is not None
+        return replace(self, account=replace(self.account, password=password))
+
+    def with_ca(self, ca: Path) -> Connection:
+        return replace(self, ca=ca)
+
+    def librdkafka(self, **settings: object) -> dict[str, object]:
+        """For confluent-kafka; keyword names take `_` for `.`."""
+        conf: dict[str, object] = {
+            "bootstrap.servers": self.bootstrap,
+            "security.protocol": self.protocol,
+            # A client that fails must say so to the test instead of trying for five minutes.
+            "socket.connection.setup.timeout.ms": 10_000,
+        }
+        if self.account is not None:
+            conf |= {
+                "sasl.mechanism": self.mechanism,
+                "sasl.username": self.account.user,
+                "sasl.password": self.account.password,
+            }
+        if self.ca is not None:
+            conf["ssl.ca.location"] = str(self.ca)
+        return conf | {name.replace("_", "."): value for name, value in settings.items()}
+
+    def librdkafka_file(self, path: Path) -> Path:
+        """For kcat -F."""
+        lines = (f"{name}={value}" for name, value in self.librdkafka().items())
+        return _write_private(path, "\n".join(lines) + "\n")
+
+    def kafka_python(self) -> dict[str, object]:
+        """For kafka-python's constructors."""
+        conf: dict[str, object] = {"bootstrap_servers": self.bootstrap, "security_protocol": self.protocol}
+        if self.account is not None:
+            conf |= {
+                "sasl_mechanism": self.mechanism,
+                "sasl_plain_username": self.account.user,
+                "sasl_plain_password": self.account.password,
+            }
+        if self.ca is not None:
+            conf["ssl_cafile"] = str(self.ca)
+        return conf
+
+    def aiokafka(self) -> dict[str, object]:
+        """For aiokafka's constructors."""
+        conf = self.kafka_python()
+        conf.pop("ssl_cafile", None)
+        if self.ca is not None:
+            conf["ssl_context"] = ssl.create_default_context(cafile=str(self.ca))
+        return conf
+
+    def java_file(self, path: Path) -> Path:
+        """For the Java client and Kafka's command line tools (`--command-config`)."""
+        lines = [f"bootstrap.servers={self.bootstrap}", f"security.protocol={self.protocol}"]
+        if self.account is not None:
+            login = "org.apache.kafka.common.security.scram.ScramLoginModule"
+            lines += [
+                f"sasl.mechanism={self.mechanism}",
+                f'sasl.jaas.config={login} required username="{self.account.user}" '
+                f'password="{self.account.password}";',
+            ]
+        if self.ca is not None:
+            lines += ["ssl.truststore.type=PEM", f"ssl.truststore.location={self.ca}"]
+        return _write_private(path, "\n".join(lines) + "\n")
+
+    def node(self) -> dict[str, object]:
+        """For the Node.js programs under `tests/interop/clients/node`, which turn it into client options."""
+        return {
+            "bootstrap": self.bootstrap,
+            "ca": str(self.ca) if self.ca else None,
+            "mechanism": self.mechanism.lower(),
+            "user": self.account.user if self.account else None,
+            "password": self.account.password if self.account else None,
+        }
+
+
+def _write_private(path: Path, text: str) -> Path:
+    path.touch(mode=0o600)
+    path.write_text(text)
+    return path
