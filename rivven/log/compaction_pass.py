@@ -1,0 +1,247 @@
+"""One compaction pass at work: map the keys of the dirty part, then rewrite group after group of segments.
+
+Runs in a worker process (or inline in a simulation) over the `Files` seam and touches only the `.cleaned`
+files it creates; putting them in place is `compaction_swap`'s and the log's. Every batch's CRC is checked
+before its records are believed: damage raises CorruptMessage with file and position and ends the pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rivven.errors import CorruptMessage, StorageFailed
+from rivven.log.compaction_batch import Kept, Rules, clean_batch
+from rivven.log.compaction_map import KeyMap
+from rivven.log.files import Buffer, File, Files
+from rivven.records.batch import (
+    HEADER_BYTES,
+    BatchHeader,
+    CorruptBatch,
+    RecordsUnreadable,
+    batch_body,
+    batch_spans,
+    crc_matches,
+    parse_header,
+)
+from rivven.records.compression import INFLATE_BYTES_MAX
+
+READ_BYTES = 4 * 1024 * 1024
+"""Read ahead in one go: large enough to make calls cheap, small beside the key map."""
+
+WRITE_BYTES = 4 * 1024 * 1024
+WRITE_BUFFERS = 512
+"""Batches are collected up to either bound before they are written; the kernel takes at most 1024 at once."""
+
+POSITION_MAX = 2**31 - 1
+"""Largest position in a segment that its index can hold."""
+
+
+class Segment(NamedTuple):
+    """The part of `compaction.SealedSegment` that a pass needs, in a form that crosses to a worker."""
+
+    base_offset: int
+    end_offset: int
+    path: str
+    size_bytes: int
+
+
+class Mapped(NamedTuple):
+    """What the key map covers: every key in first dirty offset..`end_offset`."""
+
+    end_offset: int
+    keys: int
+    unreadable_batches: int
+
+
+class Rewritten(NamedTuple):
+    """A group after cleaning. With `changed` False nothing was removed and no file is left behind."""
+
+    changed: bool
+    size_bytes: int
+    max_timestamp: int
+    records_removed: int
+    tombstones_removed: int
+
+
+@dataclass(frozen=True, slots=True)
+class PassSettings:
+    """`producers`: producer id to the last offset of its last batch. `secret`: 16-64 random bytes."""
+
+    now_ms: int
+    delete_retention_ms: int
+    buffer_bytes: int
+    producers: Mapping[int, int]
+    secret: bytes
+    inflate_limit: int = INFLATE_BYTES_MAX
+
+
+class CompactionPass:
+    """Use `map_keys` once, then `rewrite` for each group in offset order, then `close`."""
+
+    def __init__(self, files: Files, settings: PassSettings) -> None:
+        self._files = files
+        self._settings = settings
+        self._key_map = KeyMap(settings.buffer_bytes, settings.secret)
+        self._rules = self._rules_until(0)
+
+    def map_keys(self, segments: Sequence[Segment], first_dirty_offset: int, end_offset: int) -> Mapped:
+        """Read the keys of the dirty part until it ends or the map is full.
+
+        Raises CorruptMessage and OSError.
+        """
+        unreadable = 0
+        for segment in segments:
+            if segment.end_offset <= first_dirty_offset:
+                continue
+            for batch, header in read_batches(self._files.open(segment.path, "read"), segment):
+                if header.last_offset < first_dirty_offset or header.is_control or header.is_transactional:
+                    continue
+                try:
+                    full_at = self._map_batch(batch, header, first_dirty_offset)
+                except RecordsUnreadable:
+                    unreadable += 1
+                    continue
+                if full_at is not None:
+                    return self._mapped(full_at, unreadable)
+        return self._mapped(end_offset, unreadable)
+
+    def rewrite(self, group: Sequence[Segment], target: str) -> Rewritten:
+        """Write the cleaned records of neighbouring segments to the new file `target` and sync it.
+
+        Raises CorruptMessage, StorageFailed and OSError; `target` is removed then, as it is when nothing
+        changed.
+        """
+        writer = _SegmentWriter(self._files.open(target, "new"))
+        try:
+            result = self._rewrite(group, writer)
+        except (OSError, CorruptMessage, StorageFailed):
+            self._files.remove(target)
+            raise
+        if not result.changed:
+            self._files.remove(target)
+        return result
+
+    def close(self) -> None:
+        """Give the key map's memory back."""
+        self._key_map.close()
+
+    def _rules_until(self, end_offset: int) -> Rules:
+        settings = self._settings
+        return Rules(
+            key_map=self._key_map,
+            end_offset=end_offset,
+            now_ms=settings.now_ms,
+            delete_retention_ms=settings.delete_retention_ms,
+            inflate_limit=settings.inflate_limit,
+        )
+
+    def _mapped(self, end_offset: int, unreadable: int) -> Mapped:
+        self._rules = self._rules_until(end_offset)
+        return Mapped(end_offset, self._key_map.size, unreadable)
+
+    def _map_batch(self, batch: memoryview, header: BatchHeader, first_dirty_offset: int) -> int | None:
+        """Put a batch's keys; the offset of the first record that no longer fits, None when all did."""
+        if header.record_count == 0:
+            return None
+        body = batch_body(batch, 0, header, self._settings.inflate_limit)
+        spans = list(batch_spans(header, body))  # all of it parses before any of it counts
+        put = self._key_map.put
+        base_offset = header.base_offset
+        for span in spans:
+            offset = base_offset + span.offset_delta
+            if span.key_start < 0 or offset < first_dirty_offset:
+                continue
+            if not put(body[span.key_start : span.key_end], offset):
+                return offset
+        return None
+
+    def _rewrite(self, group: Sequence[Segment], writer: _SegmentWriter) -> Rewritten:
+        producers = self._settings.producers
+        changed = len(group) > 1
+        removed = tombstones_removed = 0
+        max_timestamp = -1
+        for segment in group:
+            for batch, header in read_batches(self._files.open(segment.path, "read"), segment):
+                last_of_producer = producers.get(header.producer_id) == header.last_offset
+                cleaned = clean_batch(batch, header, self._rules, last_of_producer)
+                removed += cleaned.removed
+                tombstones_removed += cleaned.tombstones_removed
+                changed = changed or cleaned.kept not in (Kept.UNCHANGED, Kept.UNREADABLE)
+                if cleaned.kept is Kept.DROPPED:
+                    continue
+                if cleaned.batch is None:
+                    writer.add(batch)
+                else:
+                    writer.add(cleaned.batch)
+                    header = parse_header(cleaned.batch)
+                max_timestamp = max(max_timestamp, header.max_timestamp)
+        size = writer.finish() if changed else 0
+        return Rewritten(changed, size, max_timestamp, removed, tombstones_removed)
+
+
+def read_batches(file: File, segment: Segment) -> Iterator[tuple[memoryview, BatchHeader]]:
+    """The batches of a sealed segment in order, each with its CRC checked. Raises CorruptMessage and
+    OSError."""
+    position = 0
+    window = memoryview(b"")
+    start = 0  # of the window, in the file
+    while position < segment.size_bytes:
+        left = segment.size_bytes - position
+        if start + len(window) - position < min(HEADER_BYTES, left):
+            window, start = memoryview(file.read(min(READ_BYTES, left), position)), position
+        try:
+            header = parse_header(window, position - start)
+            size = header.size_bytes
+            if size > left:
+                raise CorruptBatch("a batch is cut short")
+            if position + size > start + len(window):
+                window = memoryview(file.read(min(max(READ_BYTES, size), left), position))
+                start = position
+            if not crc_matches(window, position - start, header):
+                raise CorruptBatch("CRC-32C does not match")
+        except CorruptBatch as error:
+            raise CorruptMessage(f"{segment.path} at position {position}: {error.message}") from None
+        yield window[position - start : position - start + size], header
+        position += size
+
+
+class _SegmentWriter:
+    """Collects buffers and appends them to one new file."""
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self._position = 0
+        self._waiting: list[Buffer] = []
+        self._waiting_bytes = 0
+
+    def add(self, batch: memoryview | bytearray) -> None:
+        if self._position + self._waiting_bytes > POSITION_MAX:
+            raise StorageFailed("the compacted segment is too large for its index")
+        self._waiting.append(batch)
+        self._waiting_bytes += len(batch)
+        if self._waiting_bytes >= WRITE_BYTES or len(self._waiting) >= WRITE_BUFFERS:
+            self._flush()
+
+    def finish(self) -> int:
+        """Write what waits and sync; returns the size of the file."""
+        self._flush()
+        self._file.sync()
+        return self._position
+
+    def _flush(self) -> None:
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        while waiting:
+            written = self._file.write(waiting, self._position)
+            self._position += written
+            waiting = _after(waiting, written)
+
+
+def _after(buffers: list[Buffer], written: int) -> list[Buffer]:
+    """What is left to write after a write that may have been short."""
+    for index, buffer in enumerate(buffers):
+        if written < len(buffer):
+            return [memoryview(buffer)[written:], *buffers[index + 1 :]]
+        written -= len(buffer)
+    return []
