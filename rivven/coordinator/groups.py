@@ -282,8 +282,6 @@ class GroupMachine:
     def _delete_group(self, command: DeleteGroup, ticket: int | None, now_ms: int) -> Outcome:
         group_id = command.group_id
         group = self.group(group_id, now_ms)
-        if not group_id:
-            return _answer(ticket, ErrorCode.INVALID_GROUP_ID)
         if group is None:
             return _answer(ticket, ErrorCode.GROUP_ID_NOT_FOUND)
         if group.state is not GroupState.EMPTY:

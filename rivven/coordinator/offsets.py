@@ -23,8 +23,6 @@ def check_commit(command: CommitOffsets, group: Group | None) -> ErrorCode:
     Without generation, member and instance it is an administrator or a consumer that assigns itself:
     welcome only while the group has no members.
     """
-    if not command.group_id:
-        return ErrorCode.INVALID_GROUP_ID
     if group is None:
         if command.generation < 0:
             return ErrorCode.NONE
