@@ -1,0 +1,3 @@
+"""Cluster metadata: topics, credentials, ACLs, broker settings and producer id blocks, as one journaled
+machine.
+"""

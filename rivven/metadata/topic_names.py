@@ -1,0 +1,41 @@
+"""Which topic names exist, may exist, and belong to the broker.
+
+Pure. Rules of Kafka's topic names (KIP-4, KAFKA-2337): they appear in metric names, where ``.`` and ``_`` are
+the same character.
+"""
+
+from __future__ import annotations
+
+import re
+
+GROUP_TOPIC = "__consumer_offsets"
+"""The internal topic that holds consumer groups and their offsets."""
+
+INTERNAL_TOPICS = frozenset({GROUP_TOPIC})
+"""Topics the broker itself writes."""
+
+RESERVED_TOPICS = frozenset({GROUP_TOPIC, "__transaction_state", "__share_group_state", "__cluster_metadata"})
+"""Names that clients may not create: what they hold is the broker's."""
+
+NAME_CHARACTERS_MAX = 249
+"""Kafka's limit: with a partition suffix the name must fit into a 255 byte file name."""
+
+_LEGAL = re.compile(r"[a-zA-Z0-9._-]+", re.ASCII)
+
+
+def name_problem(name: str) -> str | None:
+    """Why `name` cannot name a topic, None if it can. The text does not repeat the name."""
+    if not name:
+        return "the topic name is empty"
+    if name in (".", ".."):
+        return "the topic name may not be '.' or '..'"
+    if len(name) > NAME_CHARACTERS_MAX:
+        return f"the topic name is longer than {NAME_CHARACTERS_MAX} characters"
+    if not _LEGAL.fullmatch(name):
+        return "the topic name may hold only ASCII letters, digits, '.', '_' and '-'"
+    return None
+
+
+def collision_key(name: str) -> str:
+    """Names with equal keys may not exist together."""
+    return name.replace(".", "_")
