@@ -79,6 +79,10 @@ class Partition:
         return self.log.log_end_offset
 
     @property
+    def log_end_offset(self) -> int:
+        return self.log.log_end_offset
+
+    @property
     def online(self) -> bool:
         return self.log.online and not self.deleted
 

@@ -94,6 +94,7 @@ class Listener:
         self._clock = clock
         self._observer = observer
         self._tasks = Tasks()
+        self._emptied = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     def start(self) -> None:
@@ -118,6 +119,12 @@ class Listener:
         """Ask every connection to finish and close."""
         for connection in list(self.connections):
             connection.drain()
+
+    async def wait_empty(self) -> None:
+        """Wait until the last connection has closed."""
+        while self.connections:
+            self._emptied.clear()
+            await self._emptied.wait()
 
     async def stop(self) -> None:
         """Close what is left."""
@@ -189,6 +196,8 @@ class Listener:
 
     def _forget(self, connection: ClientConnection) -> None:
         self.connections.discard(connection)
+        if not self.connections:
+            self._emptied.set()
         self._admission.release(connection.session.host)
 
     async def _sweep(self) -> None:

@@ -1,0 +1,306 @@
+"""One broker: every object built from the configuration, started and stopped in order.
+
+    bind addresses -> lock and open the data directory -> metadata -> credentials -> partitions
+      -> group coordinator -> API table -> accept -> background work
+
+Stopping goes the other way: no new connections, finish and answer, groups, metadata, logs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+from rivven.api.catalogue import build_table
+from rivven.api.dispatch import Dispatch
+from rivven.api.memory import MemoryBudget
+from rivven.app.failures import ExitCode, StartFailed
+from rivven.app.first_start import ensure_credentials
+from rivven.app.handlers import build_handlers
+from rivven.app.network import Network
+from rivven.app.storage import Storage
+from rivven.clock import SystemClock
+from rivven.config.models import Config
+from rivven.coordinator.service import GroupCoordinator
+from rivven.coordinator.settings import group_settings
+from rivven.http.metrics_server import MetricsServer
+from rivven.log.compactor import JOB_SECONDS_MAX as CLEANING_SECONDS_MAX
+from rivven.log.compactor import NICENESS, Compactor
+from rivven.log.workers import WorkerPool
+from rivven.metadata.service import MetadataService
+from rivven.protocol.api import ApiKey
+from rivven.replication.replicas import Replicas
+from rivven.security.admission import Admission
+from rivven.security.authn.credentials import StoredCredentials
+from rivven.security.authn.sources import load_authenticators
+from rivven.security.authz.authorizer import Authorizer
+from rivven.security.authz.sources import AuthorizerSettings, load_authorizers
+from rivven.security.authz.unrestricted import Unrestricted
+from rivven.security.bootstrap import load_decoy_key
+from rivven.security.extensions import UnknownExtension
+from rivven.tasks import Tasks
+from rivven.telemetry import Metrics
+
+OFFSETS_TOPIC = "__consumer_offsets"
+
+OFFSETS_TOPIC_CONFIGS = {"cleanup.policy": "compact", "segment.bytes": "104857600"}
+"""Kafka's own settings for the topic: compacted, in segments small enough to be compacted soon."""
+
+
+class Broker:
+    """Belongs to one event loop; started once, stopped once."""
+
+    def __init__(self, config: Config, *, config_path: Path | None = None) -> None:
+        self._config = config
+        self._config_path = config_path
+        self._clock = SystemClock()
+        self._tasks = Tasks()
+        self._requests = Tasks()
+        self._metrics = Metrics({int(key): key.name for key in ApiKey})
+        self._network = Network(config)
+        self._storage = Storage(config, self._clock, self._metrics)
+        self._client_workers = WorkerPool()
+        self._cleaner_workers = WorkerPool(job_seconds_max=CLEANING_SECONDS_MAX, niceness=NICENESS)
+        self._metadata: MetadataService | None = None
+        self._groups: GroupCoordinator | None = None
+        self._metrics_server: MetricsServer | None = None
+        self._metrics_address = ""
+        self._ready = False
+        self.first_start_lines: list[str] = []
+        """What must be shown once: the development profile's first password."""
+
+    # -- starting --------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Become ready. Raises StartFailed; then call `abort`."""
+        config = self._config
+        self._network.bind()
+        await self._storage.open()
+        metadata = await self._open_metadata()
+        replicas = Replicas(self._storage.directory, metadata.topic_defaults)
+        self._metadata, self._replicas = metadata, replicas
+        self.first_start_lines = await ensure_credentials(
+            config, self._config_path, metadata, self._network.bound_port
+        )
+        await replicas.sync_with(metadata.image)
+        await self._storage.forget_unknown(metadata.image.topics_by_id)
+        self._follow_metadata(metadata, replicas)
+        self._groups = await self._open_groups(metadata, replicas)
+        self._accept_connections(metadata, replicas, self._groups)
+        self._start_background(metadata, replicas)
+        self._ready = True
+
+    async def _open_metadata(self) -> MetadataService:
+        config = self._config
+        metadata = MetadataService(
+            self._storage.metadata_journal(),
+            self._clock,
+            self._tasks,
+            node_id=config.node.id,
+            broker=config.broker,
+            entropy=os.urandom,
+        )
+        await metadata.start()
+        await self._storage.remember_cluster(metadata.image.cluster_id)
+        return metadata
+
+    async def _open_groups(self, metadata: MetadataService, replicas: Replicas) -> GroupCoordinator:
+        count = metadata.static_broker_values["offsets.topic.num.partitions"]
+        assert isinstance(count, int)
+        topic = await metadata.create_internal_topic(OFFSETS_TOPIC, count, OFFSETS_TOPIC_CONFIGS)
+        await replicas.ensure(topic)
+
+        def open_store(index: int) -> Any:
+            partition = replicas.partition(OFFSETS_TOPIC, index)
+            assert partition is not None
+            return partition
+
+        groups = GroupCoordinator(
+            topic.partitions,
+            open_store,
+            group_settings(metadata.static_broker_values),
+            self._clock,
+            self._tasks,
+            lambda name: name in metadata.image.topics,
+        )
+        groups.start()
+        return groups
+
+    def _follow_metadata(self, metadata: MetadataService, replicas: Replicas) -> None:
+        """Effects follow commit: one task at a time brings the partitions up to the newest image."""
+        changed = asyncio.Event()
+        defaults = metadata.topic_defaults
+
+        async def follow() -> None:
+            nonlocal defaults
+            while True:
+                await changed.wait()
+                changed.clear()
+                image = metadata.image
+                if metadata.topic_defaults is not defaults:
+                    defaults = metadata.topic_defaults
+                    replicas.reconfigure_all(defaults, image.topics.values())
+                await replicas.sync_with(image)
+
+        metadata.on_commit(lambda _events: changed.set())
+        self._tasks.spawn(follow(), "follow the metadata")
+
+    def _authorizers(self, metadata: MetadataService) -> list[Authorizer]:
+        config = self._config
+        if config.insecure:
+            return [Unrestricted()]
+        settings = AuthorizerSettings(
+            tuple(config.authorization.super_users), config.authorization.allow_everyone_if_no_acl_found
+        )
+        try:
+            return load_authorizers(config.authorization.authorizers, settings, lambda: metadata.image.acls)
+        except UnknownExtension as error:
+            raise StartFailed(
+                f"authorization.authorizers: {error}", "name an installed authorizer", ExitCode.CONFIG
+            ) from None
+
+    def _accept_connections(
+        self, metadata: MetadataService, replicas: Replicas, groups: GroupCoordinator
+    ) -> None:
+        config, limits = self._config, self._config.limits
+        admission = Admission(
+            max_connections=limits.max_connections,
+            max_connections_per_ip=limits.max_connections_per_ip,
+            handshake_timeout_s=limits.handshake_timeout_secs,
+            authentication_timeout_s=limits.connection_timeout_secs,
+        )
+        requests = MemoryBudget(limits.request_memory_bytes)
+        responses = MemoryBudget(limits.response_memory_bytes)
+        self._metrics.watch_memory(lambda: requests.used_bytes, lambda: responses.used_bytes)
+        mechanisms = {name for listener in config.listeners for name in listener.sasl}
+        try:
+            source = load_authenticators(mechanisms)
+        except UnknownExtension as error:
+            raise StartFailed(
+                f"listeners.sasl: {error}", "name an installed mechanism", ExitCode.CONFIG
+            ) from None
+        handlers = build_handlers(
+            metadata=metadata,
+            replicas=replicas,
+            groups=groups,
+            admission=admission,
+            responses=responses,
+            workers=self._client_workers,
+            tasks=self._requests,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+        dispatch = Dispatch(
+            build_table(handlers),
+            self._authorizers(metadata),
+            self._clock,
+            self._metrics,
+            handlers.authentication.raw_token,
+        )
+        decoy_key = load_decoy_key(config.data_dir, os.urandom)
+        self._network.open(
+            dispatch=dispatch,
+            admission=admission,
+            source=source,
+            credentials=StoredCredentials(lambda: metadata.image, decoy_key, config.auth.scram.iterations),
+            request_budget=requests,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+
+    def _start_background(self, metadata: MetadataService, replicas: Replicas) -> None:
+        broker = metadata.static_broker_values
+        dedupe, backoff = broker["log.cleaner.dedupe.buffer.size"], broker["log.cleaner.backoff.ms"]
+        assert isinstance(dedupe, int)
+        assert isinstance(backoff, int)
+        compactor = Compactor(
+            logs=lambda: [partition.log for partition in replicas],
+            workers=self._cleaner_workers,
+            files=self._storage.files,
+            clock=self._clock,
+            dedupe_buffer_bytes=dedupe,
+            backoff_ms=backoff,
+        )
+        self._tasks.spawn(compactor.run(), "compaction")
+        self._tasks.spawn(self._storage.keep_tidy(replicas, metadata), "retention")
+        self._metrics.stalls.start()
+
+    async def start_metrics(self) -> None:
+        """Open the HTTP listener; done after the Kafka listeners accept, so that they do not wait for it."""
+        if not self._config.metrics.enabled:
+            return
+        server = MetricsServer(self._config.metrics.bind, self._metrics, self.health, lambda: self._ready)
+        try:
+            address = await server.start()
+        except OSError as error:
+            raise StartFailed(
+                f"cannot listen on {self._config.metrics.bind} (metrics): {error.strerror or error}",
+                "change metrics.bind, or set metrics.enabled: false",
+                ExitCode.ADDRESS,
+            ) from None
+        self._metrics_server = server
+        self._metrics_address = str(address)
+
+    def ready_facts(self) -> dict[str, object]:
+        """What the ready line says: identity and real addresses."""
+        assert self._metadata is not None
+        return {
+            "event": "ready",
+            "pid": os.getpid(),
+            "node_id": self._config.node.id,
+            "cluster_id": self._metadata.image.cluster_id,
+            "listeners": self._network.addresses(),
+            "metrics": self._metrics_address,
+        }
+
+    def health(self) -> dict[str, object]:
+        """What /healthz says; `healthy` is false while the data directory or a partition is offline."""
+        offline = [str(partition) for partition in self._replicas if not partition.online]
+        return {
+            "healthy": self._storage.directory.online and not offline,
+            "directory_online": self._storage.directory.online,
+            "offline_partitions": len(offline),
+        }
+
+    # -- stopping --------------------------------------------------------------------------------------------
+
+    async def stop(self, deadline_s: float) -> bool:
+        """Drain and close; returns False when the deadline cut requests short."""
+        self._ready = False
+        listeners = self._network.listeners
+        for listener in listeners:
+            listener.stop_accepting()
+        for listener in listeners:
+            listener.drain()
+        clean = True
+        try:
+            async with asyncio.timeout(deadline_s):
+                for listener in listeners:
+                    await listener.wait_empty()
+        except TimeoutError:
+            clean = False
+        await self._close()
+        return clean
+
+    async def abort(self) -> None:
+        """Give back what a failed start had already taken."""
+        self._network.close()
+        await self._close()
+
+    async def _close(self) -> None:
+        for listener in self._network.listeners:
+            await listener.stop()
+        await self._requests.cancel_all()
+        if self._metrics_server is not None:
+            await self._metrics_server.stop()
+        self._metrics.stalls.stop()
+        if self._groups is not None:
+            await self._groups.close()
+        await self._tasks.cancel_all()
+        if self._metadata is not None:
+            await self._metadata.close()
+        await self._client_workers.close()
+        await self._cleaner_workers.close()
+        await self._storage.close()

@@ -1,0 +1,78 @@
+"""All handlers of one broker, each built with exactly what it needs."""
+
+from __future__ import annotations
+
+from rivven.api.authentication import AuthenticationHandlers, VersionsHandler
+from rivven.api.catalogue import HandlerSet
+from rivven.api.fetch import FetchHandler
+from rivven.api.group_offsets import GroupOffsetHandlers
+from rivven.api.groups import FindCoordinatorHandler, GroupAdminHandlers, GroupHandlers
+from rivven.api.memory import MemoryBudget
+from rivven.api.metadata import AutoCreate, MetadataHandler
+from rivven.api.offsets import OffsetHandlers
+from rivven.api.produce import ProduceHandler
+from rivven.clock import Clock
+from rivven.coordinator.service import GroupCoordinator
+from rivven.errors import ErrorCode, RivvenError
+from rivven.log.workers import WorkerPool
+from rivven.metadata.service import MetadataService
+from rivven.protocol.api import API_RANGES
+from rivven.protocol.versions import ApiVersionsAnswers
+from rivven.replication.replicas import Replicas, TopicView
+from rivven.security.admission import Admission
+from rivven.tasks import Tasks
+from rivven.telemetry import Metrics
+
+
+def build_handlers(
+    *,
+    metadata: MetadataService,
+    replicas: Replicas,
+    groups: GroupCoordinator,
+    admission: Admission,
+    responses: MemoryBudget,
+    workers: WorkerPool,
+    tasks: Tasks,
+    clock: Clock,
+    metrics: Metrics,
+) -> HandlerSet:
+    """The handlers of the API table."""
+    broker = metadata.static_broker_values
+    fetch_bytes_max = broker["fetch.max.bytes"]
+    assert isinstance(fetch_bytes_max, int)
+    auto_create = _auto_create(metadata, replicas) if broker["auto.create.topics.enable"] else None
+    return HandlerSet(
+        versions=VersionsHandler(ApiVersionsAnswers({int(key): span for key, span in API_RANGES.items()})),
+        authentication=AuthenticationHandlers(admission, clock, metrics),
+        produce=ProduceHandler(replicas, workers, tasks, metrics.produced),
+        fetch=FetchHandler(replicas, responses, fetch_bytes_max, metrics.fetched),
+        offsets=OffsetHandlers(replicas),
+        metadata=MetadataHandler(
+            metadata.node_id,
+            metadata.image.cluster_id,
+            lambda: metadata.image,
+            replicas,
+            auto_create,
+        ),
+        find_coordinator=FindCoordinatorHandler(metadata.node_id),
+        groups=GroupHandlers(groups),
+        group_admin=GroupAdminHandlers(groups),
+        group_offsets=GroupOffsetHandlers(groups, lambda topic: len(replicas.partitions_of(topic))),
+    )
+
+
+def _auto_create(metadata: MetadataService, replicas: Replicas) -> AutoCreate:
+    """Topics made on first mention, with the broker's defaults."""
+
+    async def create(name: str) -> TopicView:
+        try:
+            topic: TopicView = await metadata.create_default_topic(name)
+        except RivvenError as error:
+            existing = metadata.image.topics.get(name)
+            if error.code is not ErrorCode.TOPIC_ALREADY_EXISTS or existing is None:
+                raise
+            topic = existing  # somebody else was faster: the client wanted it to exist
+        await replicas.ensure(topic)
+        return topic
+
+    return create
