@@ -21,7 +21,7 @@ ANSWERS_MAX = 65_536
 400 bytes each this is 26 MB, reached only by peers that ask for names they may not even see."""
 
 AclSource = Callable[[], tuple[int, Collection[AclBinding]]]
-"""Where rules come from: (version, rules). Until they change both stay the same, the collection as an object."""
+"""Where rules come from: (version, rules). Until they change both stay, the collection as the same object."""
 
 _SUPER_USER = Decision.allow("super user")
 _NO_RULES = Decision.allow("no rule about this resource, and allow_everyone_if_no_acl_found is true")

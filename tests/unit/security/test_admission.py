@@ -1,0 +1,103 @@
+"""What peers may use before they have proved who they are."""
+
+from __future__ import annotations
+
+import pytest
+
+from rivven.security import admission as module
+from rivven.security.admission import Admission, peer_of
+
+
+def admission(total: int = 10, each: int = 3) -> Admission:
+    return Admission(
+        max_connections=total,
+        max_connections_per_ip=each,
+        handshake_timeout_s=10.0,
+        authentication_timeout_s=30.0,
+    )
+
+
+def test_connections_per_address() -> None:
+    door = admission()
+    assert [door.admit("10.0.0.1") for _ in range(3)] == [None] * 3
+    assert door.admit("10.0.0.1") == "10.0.0.1 holds 3 connections already (limits.max_connections_per_ip)"
+    assert door.admit("10.0.0.2") is None
+    door.release("10.0.0.1")
+    assert door.admit("10.0.0.1") is None
+
+
+def test_connections_in_total() -> None:
+    door = admission(total=4, each=4)
+    assert [door.admit(f"10.0.0.{i}") for i in range(4)] == [None] * 4
+    assert door.admit("10.0.0.9") == "all 4 connections are in use (limits.max_connections)"
+    assert door.connections == 4
+    door.release("10.0.0.2")
+    assert door.admit("10.0.0.9") is None
+
+
+def test_a_refused_connection_is_not_counted() -> None:
+    door = admission(total=2, each=1)
+    door.admit("10.0.0.1")
+    for _ in range(5):
+        assert door.admit("10.0.0.1") is not None
+    assert door.connections == 1
+    door.release("10.0.0.1")
+    assert door.connections == 0
+    with pytest.raises(ValueError, match="no connection"):
+        door.release("10.0.0.1")
+
+
+def test_nothing_is_remembered_of_peers_that_left() -> None:
+    door = admission(total=1000)
+    for i in range(300):
+        host = f"10.0.{i // 250}.{i % 250}"
+        door.admit(host)
+        door.release(host)
+    assert door._per_peer == {}
+
+
+def test_one_ipv6_subscriber_is_one_peer() -> None:
+    door = admission(each=2)
+    assert door.admit("2001:db8:1:2::1") is None
+    assert door.admit("2001:db8:1:2:ffff::99") is None
+    assert door.admit("2001:db8:1:2::3") is not None
+    assert door.admit("2001:db8:1:3::1") is None
+
+
+def test_peer_of() -> None:
+    assert peer_of("::ffff:10.0.0.1") == peer_of("10.0.0.1") == "10.0.0.1"
+    assert peer_of("fe80::1%eth0") == "fe80::/64"
+    assert peer_of("::1") == "::/64"
+    assert peer_of("local") == "local"
+
+
+def test_failed_logins_are_answered_later_and_later() -> None:
+    door = admission()
+    delays = [door.authentication_failed("10.0.0.1", now) for now in range(8)]
+    assert delays == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    assert door.authentication_failed("10.0.0.2", 8) == 0.1, "others are not punished"
+
+
+def test_failures_are_forgotten_after_a_quiet_minute() -> None:
+    door = admission()
+    for _ in range(5):
+        door.authentication_failed("10.0.0.1", 0.0)
+    assert door.authentication_failed("10.0.0.1", 60.0) == 3.2
+    assert door.authentication_failed("10.0.0.1", 120.1) == 0.1
+
+
+def test_remembered_failures_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FAILING_PEERS_MAX", 100)
+    door = admission()
+    door.authentication_failed("192.0.2.1", 0.0)
+    for i in range(150):
+        door.authentication_failed(f"10.0.0.{i}", 1.0)
+    assert len(door._failures) == 100
+    assert door.authentication_failed("192.0.2.1", 2.0) == 0.1, "the longest silent one was forgotten"
+
+
+def test_a_flood_of_failures_stays_cheap_and_bounded() -> None:
+    door = admission()
+    assert {door.authentication_failed("10.0.0.1", 0.0) for _ in range(10_000)} <= {
+        0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0,
+    }  # fmt: skip
