@@ -1,6 +1,6 @@
 """Fixtures of the interop suites: one shipped broker per worker, users with known rights, optional clients.
 
-A client that is not installed skips its tests with the reason; `RIVVEN_REQUIRE_INTEROP=1` makes that a failure.
+A client that is not installed skips its tests with the reason; `RIVVEN_REQUIRE_INTEROP=1` makes that fail.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The administrator's view through confluent-kafka: it prepares what a test needs and reads back what is stored.
+"""The administrator through confluent-kafka: it prepares what a test needs and reads back what is stored.
 
 Every call waits for its answer and raises the broker's error.
 """
