@@ -5,7 +5,8 @@ Pure. The order of a generation:
     prepare    members are told to rejoin (by heartbeat answers and refused syncs); their JoinGroups are held
     complete   all have rejoined, or the rebalance timeout has passed: one generation more, all joins answered
     (sync)     the leader's SyncGroup brings the assignments: stable, and durable
-    every member must sync within the rebalance timeout, or it is removed and the group rebalances again
+    every member that joined must sync within the rebalance timeout, or it is removed and the group
+    rebalances again
 """
 
 from __future__ import annotations
@@ -97,12 +98,11 @@ def complete(turn: Turn) -> None:
         return
     group.protocol = group.select_protocol()
     turn.become(GroupState.COMPLETING)
-    group.unsynced = set(group.members)
+    group.unsynced = set(group.joining)
     group.sync_deadline = turn.now_ms + group.rebalance_timeout_ms()
-    for member_id in group.members:
-        turn.renew_session(member_id)
     joining, group.joining = group.joining, {}
     for member_id, ticket in joining.items():
+        turn.renew_session(member_id)
         turn.answer_join(member_id, ticket)
 
 
