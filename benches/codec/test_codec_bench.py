@@ -1,7 +1,7 @@
 """The codec's budgets, in multiples of a calibration loop run between the rounds of each measurement.
 
 A budget in microseconds would say more about the machine than about the code. One *unit* is the work CPython
-does in 1 µs on the reference machine (two shared x86-64 cores, Python 3.11). Calibration and measured function
+does in 1 µs on the reference machine (two shared x86-64 cores, Python 3.11). Calibration and the function
 take turns and the best round of each counts, so a busy neighbour does not fail a run.
 """
 
