@@ -10,7 +10,7 @@ Importing one costs more than the rest of the start together, and a validity per
 
 from __future__ import annotations
 
-import ssl
+from base64 import b64decode
 from datetime import UTC, datetime
 
 _SEQUENCE = 0x30
@@ -36,9 +36,9 @@ def certificates_in(pem: str) -> list[bytes]:
         end = pem.find(_END, position)
         if end < 0:
             raise MalformedCertificate("a certificate has no END line")
-        end += len(_END)
+        body = "".join(pem[position + len(_BEGIN) : end].split())
         try:
-            found.append(ssl.PEM_cert_to_DER_cert(pem[position:end]))
+            found.append(b64decode(body, validate=True))
         except ValueError:
             raise MalformedCertificate("a certificate is not valid base64") from None
         position = pem.find(_BEGIN, end)

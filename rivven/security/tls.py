@@ -16,8 +16,9 @@ from pathlib import Path
 from rivven.config.models import TlsConfig
 from rivven.security.certificate import MalformedCertificate, certificates_in
 
-CIPHERS_TLS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20"
-"""TLS 1.3 suites are all acceptable and not affected by this list."""
+CIPHERS_TLS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
+"""TLS 1.3 suites are all acceptable and not affected by this list. Level 2 asks for 112 bits of security
+whatever the library's own default is: RSA keys below 2048 bits and SHA-1 signatures are refused."""
 
 _MINIMUM = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _PEM_BYTES_MAX = 1 << 20
@@ -52,7 +53,7 @@ def server_context(tls: TlsConfig, where: str = "server.tls") -> ssl.SSLContext:
         # A password is always passed: without one OpenSSL would ask on the terminal.
         context.load_cert_chain(tls.cert_path, tls.key_path, password=lambda: password)
     except ssl.SSLError as error:
-        raise TlsConfigError(_explain(error, tls, where)) from None
+        raise TlsConfigError(_explain(error, tls, encrypted, where)) from None
     return context
 
 
@@ -64,6 +65,10 @@ def _check_certificate(path: Path, key: str) -> None:
         raise TlsConfigError(f"{key}: {path}: {error}") from None
     if not found:
         raise TlsConfigError(f"{key}: {path}: holds no PEM certificate")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=b"".join(found))
+    except (ssl.SSLError, ValueError):
+        raise TlsConfigError(f"{key}: {path}: holds a damaged certificate") from None
 
 
 def _check_key(path: Path, key: str) -> bool:
@@ -100,9 +105,12 @@ def _read(path: Path, key: str) -> str:
     return content.decode("ascii", errors="replace")
 
 
-def _explain(error: ssl.SSLError, tls: TlsConfig, where: str) -> str:
+def _explain(error: ssl.SSLError, tls: TlsConfig, encrypted: bool, where: str) -> str:
+    """The certificate was found sound before, so what is left concerns the key or what the library allows."""
     if error.reason == "KEY_VALUES_MISMATCH":
         return f"{where}.key_path: {tls.key_path}: is not the key of the certificate {tls.cert_path}"
-    if error.reason in ("BAD_DECRYPT", "BAD_PASSWORD_READ"):
+    if error.reason is not None:  # for example a key too small for the library's security level
+        return f"{where}: {tls.cert_path} with {tls.key_path}: {error.reason.lower().replace('_', ' ')}"
+    if encrypted:
         return f"{where}.key_password: does not open {tls.key_path}"
-    return f"{where}: {tls.cert_path} and {tls.key_path} cannot be used: {error.reason or error}"
+    return f"{where}.key_path: {tls.key_path}: holds a damaged private key"

@@ -1,0 +1,88 @@
+"""What every authorizer must keep to, whatever it knows. A new engine adds a row to IMPLEMENTATIONS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rivven.security.authz.access import Access
+from rivven.security.authz.acl import AclAuthorizer
+from rivven.security.authz.authorizer import Action, Authorizer, Decision, Subject, Verdict
+from rivven.security.authz.sources import AuthorizerSettings, load_authorizers
+from rivven.testing.authorizers import AllowAll, DenyAll
+from rivven.types import AclBinding, Operation, PatternType, Permission, Principal, ResourceType
+
+RULES = (
+    AclBinding(ResourceType.TOPIC, "*", PatternType.LITERAL, "User:*", "*", Operation.READ, Permission.ALLOW),
+    AclBinding(ResourceType.TOPIC, "a", PatternType.PREFIXED, "User:x", "*", Operation.ALL, Permission.DENY),
+    AclBinding(ResourceType.GROUP, "g", PatternType.LITERAL, "User:x", "*", Operation.READ, Permission.ALLOW),
+)
+IMPLEMENTATIONS: dict[str, Callable[[], Authorizer]] = {
+    "acl": lambda: load_authorizers(["acl"], AuthorizerSettings(), lambda: (1, RULES))[0],
+    "acl, open by default": lambda: AclAuthorizer(lambda: (1, RULES), ["User:root"], True),
+    "deny all": DenyAll,
+    "allow all": AllowAll,
+}
+
+names = st.text(max_size=20) | st.sampled_from(["*", "a", "abc", "g", "", "\ud800"])
+subjects = st.builds(
+    Subject,
+    st.builds(Principal, st.sampled_from(["User", "", "\0"]), names),
+    st.sampled_from(["10.0.0.1", "::1", "", "not an address", "*", "::ffff:999"]),
+    st.sampled_from(["main", ""]),
+    st.lists(names, max_size=3).map(tuple),
+)
+actions = st.builds(Action, st.sampled_from(Operation), st.sampled_from(ResourceType), names)
+
+every = pytest.mark.parametrize("make", IMPLEMENTATIONS.values(), ids=IMPLEMENTATIONS.keys())
+
+
+@every
+@given(subject=subjects, questions=st.lists(actions, max_size=8))
+def test_one_decision_per_action_in_order_and_the_same_each_time(
+    make: Callable[[], Authorizer], subject: Subject, questions: list[Action]
+) -> None:
+    authorizer = make()
+    together = authorizer.authorize(subject, questions)
+    assert len(together) == len(questions)
+    assert together == [authorizer.authorize(subject, [one])[0] for one in questions]
+    assert together[::-1] == authorizer.authorize(subject, questions[::-1])
+    assert together == make().authorize(subject, questions), "a fresh one decides alike"
+
+
+@every
+@given(subject=subjects, question=actions)
+def test_decisions_are_whole(make: Callable[[], Authorizer], subject: Subject, question: Action) -> None:
+    for decision in (
+        make().authorize(subject, [question])[0],
+        make().authorize_any(subject, question.operation, question.resource_type),
+    ):
+        assert isinstance(decision, Decision)
+        assert decision.allowed is (decision.verdict is Verdict.ALLOW)
+        assert decision.reason
+        assert "\n" not in decision.reason
+
+
+@every
+@given(subject=subjects, question=actions)
+def test_what_is_allowed_on_one_resource_is_allowed_on_some(
+    make: Callable[[], Authorizer], subject: Subject, question: Action
+) -> None:
+    authorizer = make()
+    if authorizer.authorize(subject, [question])[0].allowed:
+        assert authorizer.authorize_any(subject, question.operation, question.resource_type).allowed
+
+
+@every
+@given(subject=subjects, questions=st.lists(actions, min_size=1, max_size=4))
+def test_a_denier_in_the_chain_denies_whoever_else_allows(
+    make: Callable[[], Authorizer], subject: Subject, questions: list[Action]
+) -> None:
+    for chain in ([make(), DenyAll()], [DenyAll(), make()]):
+        access = Access(subject, chain)
+        for operation, kind, name in questions:
+            assert not access.allowed(operation, kind, name)
+            assert not access.allowed_any(operation, kind)

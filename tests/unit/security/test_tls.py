@@ -1,0 +1,189 @@
+"""Contexts for every listener, and one line for everything that can be wrong with their files."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
+
+from rivven.config.models import TlsConfig
+from rivven.config.secrets import SecretReference
+from rivven.security.dev_pki import DevPki, ensure_dev_pki
+from rivven.security.tls import TlsConfigError, server_context
+
+NOW_MS = 1_700_000_000_000
+PASSWORD = "canary-key-password"
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> DevPki:
+    return ensure_dev_pki(tmp_path_factory.mktemp("pki"), NOW_MS)
+
+
+def config(pki: DevPki, **changes: object) -> TlsConfig:
+    return TlsConfig(**{"cert_path": pki.cert_path, "key_path": pki.key_path, **changes})  # type: ignore[arg-type]
+
+
+def refusal(tls: TlsConfig, where: str = "server.tls") -> str:
+    with pytest.raises(TlsConfigError) as refused:
+        server_context(tls, where)
+    text = str(refused.value)
+    assert "\n" not in text
+    assert text.startswith(where)
+    return text
+
+
+def test_versions_and_suites(pki: DevPki) -> None:
+    context = server_context(config(pki))
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert context.maximum_version is ssl.TLSVersion.MAXIMUM_SUPPORTED
+    for cipher in context.get_ciphers():
+        assert cipher["aead"], cipher["name"]
+        assert cipher["protocol"] == "TLSv1.3" or cipher["name"].startswith("ECDHE-"), cipher["name"]
+    assert context.options & ssl.OP_NO_COMPRESSION
+    assert context.options & ssl.OP_NO_RENEGOTIATION
+    assert context.options & ssl.OP_NO_TICKET
+    assert context.num_tickets == 0
+    assert context.verify_mode is ssl.CERT_NONE
+
+
+def test_min_version_1_3(pki: DevPki) -> None:
+    assert server_context(config(pki, min_version="1.3")).minimum_version is ssl.TLSVersion.TLSv1_3
+
+
+@pytest.mark.parametrize(
+    ("client_version", "min_version", "agreed"),
+    [
+        (ssl.TLSVersion.TLSv1_2, "1.2", "TLSv1.2"),
+        (ssl.TLSVersion.TLSv1_3, "1.2", "TLSv1.3"),
+        (ssl.TLSVersion.TLSv1_3, "1.3", "TLSv1.3"),
+        (ssl.TLSVersion.TLSv1_2, "1.3", None),
+    ],
+)
+def test_what_clients_of_each_version_get(
+    pki: DevPki, client_version: ssl.TLSVersion, min_version: str, agreed: str | None
+) -> None:
+    server = server_context(config(pki, min_version=min_version))
+    client = ssl.create_default_context(cafile=str(pki.ca_path))
+    client.maximum_version = client_version
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    theirs, ours = server.wrap_bio(to_server, to_client, True), client.wrap_bio(to_client, to_server)
+    failed = False
+    for _ in range(6):
+        for side in (ours, theirs):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError:
+                failed = True
+    if agreed is None:
+        assert failed
+    else:
+        assert ours.version() == theirs.version() == agreed
+        assert ours.compression() is None
+
+
+def test_missing_files(pki: DevPki, tmp_path: Path) -> None:
+    gone = tmp_path / "gone.pem"
+    assert refusal(config(pki, cert_path=gone)) == f"server.tls.cert_path: {gone}: No such file or directory"
+    assert refusal(config(pki, key_path=gone), "listeners[0].tls") == (
+        f"listeners[0].tls.key_path: {gone}: No such file or directory"
+    )
+    assert refusal(config(pki, cert_path=tmp_path)) == f"server.tls.cert_path: {tmp_path}: Is a directory"
+
+
+def test_files_of_the_wrong_kind(pki: DevPki, tmp_path: Path) -> None:
+    assert refusal(config(pki, cert_path=pki.key_path)).endswith("server.key: holds no PEM certificate")
+    assert refusal(config(pki, key_path=pki.cert_path)).endswith("server.crt: holds no PEM private key")
+    broken = tmp_path / "broken.pem"
+    broken.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n")
+    assert refusal(config(pki, cert_path=broken)).endswith("broken.pem: a certificate has no END line")
+    broken.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    assert refusal(config(pki, cert_path=broken)).endswith("broken.pem: holds a damaged certificate")
+    text = pki.key_path.read_text()
+    broken.write_text(text[:60] + "AAAAAAAA" + text[68:])
+    assert refusal(config(pki, key_path=broken)).endswith("broken.pem: holds a damaged private key")
+    huge = tmp_path / "huge.pem"
+    huge.write_bytes(b"-----BEGIN CERTIFICATE-----" + b"A" * (1 << 20))
+    assert "larger than" in refusal(config(pki, cert_path=huge))
+
+
+def test_a_pair_the_library_does_not_accept(pki: DevPki, tmp_path: Path) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "weak")])
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    weak = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=9999))
+        .sign(key, hashes.SHA256())
+    )
+    cert_path, key_path = tmp_path / "weak.crt", tmp_path / "weak.key"
+    cert_path.write_bytes(weak.public_bytes(serialization.Encoding.PEM))
+    key_path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    assert refusal(config(pki, cert_path=cert_path, key_path=key_path)).endswith(": ee key too small")
+
+
+def test_a_mismatched_pair(pki: DevPki, tmp_path: Path) -> None:
+    other = ensure_dev_pki(tmp_path, NOW_MS)
+    assert refusal(config(pki, key_path=other.key_path)) == (
+        f"server.tls.key_path: {other.key_path}: is not the key of the certificate {pki.cert_path}"
+    )
+
+
+class TestEncryptedKeys:
+    @pytest.fixture
+    def encrypted(self, pki: DevPki, tmp_path: Path) -> Path:
+        key = serialization.load_pem_private_key(pki.key_path.read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        path = tmp_path / "encrypted.key"
+        path.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.BestAvailableEncryption(PASSWORD.encode()),
+            )
+        )
+        return path
+
+    def test_open_with_their_password(
+        self, pki: DevPki, encrypted: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TLS_KEY_PASSWORD", PASSWORD)
+        server_context(config(pki, key_path=encrypted, key_password="env:TLS_KEY_PASSWORD"))
+
+    def test_never_ask_on_the_terminal(self, pki: DevPki, encrypted: Path) -> None:
+        assert refusal(config(pki, key_path=encrypted)).endswith(
+            "encrypted.key: the key is encrypted; set server.tls.key_password"
+        )
+
+    def test_wrong_password(self, pki: DevPki, encrypted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TLS_KEY_PASSWORD", "not-" + PASSWORD)
+        text = refusal(config(pki, key_path=encrypted, key_password="env:TLS_KEY_PASSWORD"))
+        assert text == f"server.tls.key_password: does not open {encrypted}"
+        assert PASSWORD not in text
+
+    def test_missing_password(self, pki: DevPki, encrypted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("TLS_KEY_PASSWORD", raising=False)
+        reference = SecretReference("env:TLS_KEY_PASSWORD")
+        text = refusal(config(pki, key_path=encrypted, key_password=str(reference)))
+        assert text.startswith("server.tls.key_password: env:TLS_KEY_PASSWORD")
+
+    def test_a_password_for_an_open_key_is_refused(self, pki: DevPki) -> None:
+        assert refusal(config(pki, key_password="env:X")).endswith("is not encrypted; remove the password")
