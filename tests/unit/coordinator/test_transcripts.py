@@ -1,10 +1,11 @@
-"""The rules of groups as transcripts: each file is a story, its commands replayed and its outcome compared."""
+"""The rules of groups as transcripts: each file is a story, replayed and compared."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+
 from tests.unit.coordinator.transcript import Transcript
 
 STORIES = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))

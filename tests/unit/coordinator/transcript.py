@@ -1,7 +1,8 @@
 """Runs a group machine from a readable script and writes down what it does.
 
-A script is lines of commands, `@<ms> <command> <words> <key=value>...`; what the machine answers and journals is
-written under each, indented. A transcript file is a script with its outcome; the test replays it and compares.
+A script is lines of commands, `@<ms> <command> <words> <key=value>...`; what the machine answers and
+journals is written under each, indented. A transcript file is a script with its outcome; the test replays it
+and compares.
 """
 
 from __future__ import annotations
@@ -209,7 +210,9 @@ def _value(value: Any) -> str:
             if value.error is not ErrorCode.NONE:
                 return f"{value.error.name} id={value.member_id}"
             members = " ".join(f"{member.member_id}={member.metadata.decode()}" for member in value.members)
-            head = f"joined id={value.member_id} gen={value.generation} {value.protocol} leader={value.leader}"
+            head = (
+                f"joined id={value.member_id} gen={value.generation} {value.protocol} leader={value.leader}"
+            )
             skip = " skip-assignment" if value.skip_assignment else ""
             return f"{head}{skip}{' members: ' + members if members else ''}"
         case SyncReply():
