@@ -11,13 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from struct import calcsize
-from typing import Any
+from typing import Any, Final
 
 from rivven.protocol import primitives
 from rivven.protocol.exceptions import ProtocolError
 from rivven.protocol.layout import FIXED_FORMAT, FIXED_SIZE, Layout
-from rivven.protocol.schema import NULL_UUID, Field, Message, Struct
+from rivven.protocol.schema import NULL_UUID, Field, Message, Request, Struct
 from rivven.protocol.source import Source
+
+MAX_ELEMENTS: Final = 200_000
+"""Array elements of one request, counted over all its arrays: six bytes of a Produce request can become 250
+bytes of objects before anyone has asked whether the sender may produce. Real ones name a few thousand things."""
 
 Parse = Callable[[Any, int, int], tuple[Message, int]]
 
@@ -27,16 +31,22 @@ def compile_parse(layout: Layout) -> Parse:
     return _ParseCompiler(layout).compile()
 
 
+def _too_many() -> ProtocolError:
+    return ProtocolError(f"more than {MAX_ELEMENTS} array elements in one request")
+
+
 class _ParseCompiler:
     """Emits code in wire order; `_run` holds fixed-size reads not yet emitted."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._views = layout.carries_records
+        self._bounded = issubclass(layout.message, Request)
         scope = {
             "new": object.__new__,
             "uvarint": primitives.read_uvarint,
             "truncated": primitives.truncated,
+            "too_many": _too_many,
             "null_refused": primitives.null_refused,
             "read_ints": primitives.read_ints,
             "to_uuid": primitives.to_uuid,
@@ -47,6 +57,8 @@ class _ParseCompiler:
         self._run: list[tuple[str, str]] = []
 
     def compile(self) -> Parse:
+        if self._bounded:
+            self._source.line(f"left = {MAX_ELEMENTS}")
         value = self._struct(self._layout.message)
         self._flush()
         self._source.line(f"return {value}, pos")
@@ -187,6 +199,9 @@ class _ParseCompiler:
 
     def _elements(self, field: Field, count: str, target: str) -> None:
         source = self._source
+        if self._bounded:
+            source.line(f"left -= {count}")
+            source.line("if left < 0: raise too_many()")
         element = field.element or ""
         if element in FIXED_SIZE:
             size = FIXED_SIZE[element]

@@ -9,6 +9,7 @@ from rivven.protocol import messages as m
 from rivven.protocol.api import API_RANGES, APIS, ApiKey, request_header_version, response_header_version
 from rivven.protocol.codec import RequestHeader
 from rivven.protocol.exceptions import FrameTooLarge, ProtocolError, UnsupportedApi
+from rivven.protocol.parse_compiler import MAX_ELEMENTS
 
 BOTH_ENDS = [
     pytest.param(key, version, id=f"{key.name}-{version}")
@@ -168,6 +169,27 @@ def test_unknown_tags_are_skipped_and_truncated_ones_refused() -> None:
     for tail in ([1, 77, 3, 1], [100], [1, 77]):
         with pytest.raises(ProtocolError):
             codec.parse_request(ApiKey.HEARTBEAT, 4, raw[:-1] + bytes(tail))
+
+
+def test_the_elements_of_a_request_are_counted_over_all_arrays() -> None:
+    p = m.ProduceRequest
+    full = p.TopicProduceData(partition_data=[p.PartitionProduceData() for _ in range(MAX_ELEMENTS // 2 - 2)])
+    allowed = p(topic_data=[full, full])
+    raw = codec.write_request(ApiKey.PRODUCE, 9, allowed)
+    assert codec.parse_request(ApiKey.PRODUCE, 9, raw) == allowed
+    raw = codec.write_request(ApiKey.PRODUCE, 9, p(topic_data=[full, full, full]))
+    with pytest.raises(ProtocolError, match="more than 200000 array elements"):
+        codec.parse_request(ApiKey.PRODUCE, 9, raw)
+    names = [m.MetadataRequest.MetadataRequestTopic(name="") for _ in range(MAX_ELEMENTS + 1)]
+    raw = codec.write_request(ApiKey.METADATA, 12, m.MetadataRequest(topics=names))
+    with pytest.raises(ProtocolError, match="array elements"):
+        codec.parse_request(ApiKey.METADATA, 12, raw)
+
+
+def test_answers_may_have_more_elements_than_requests() -> None:
+    keys = [m.ApiVersionsResponse.ApiVersion()] * (MAX_ELEMENTS + 1)
+    raw = codec.write_response(ApiKey.API_VERSIONS, 0, m.ApiVersionsResponse(api_keys=keys))
+    assert len(codec.parse_response(ApiKey.API_VERSIONS, 0, raw).api_keys) == MAX_ELEMENTS + 1
 
 
 def test_large_requests_other_than_produce_are_refused() -> None:
