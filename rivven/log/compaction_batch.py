@@ -2,10 +2,11 @@
 
 The rules are Kafka's. Of each key only the last record stays. A record with a null value (a tombstone)
 goes once its batch's delete horizon has passed; the horizon is set when a pass first keeps the tombstone,
-as in KIP-534: bit 6 of the attributes, with baseTimestamp holding it. Base offset, last offset delta,
-epochs and producer fields never change. A batch of which nothing is left is written as an empty one while
-it is the last of a live producer. Control and transactional batches, and records that do not parse, are
-kept byte for byte.
+as in KIP-534: bit 6 of the attributes, with baseTimestamp holding it. A batch that reaches beyond the key
+map starts no horizon: the values that its later tombstones delete are still there.
+Base offset, last offset delta, epochs and producer fields never change. A batch of which nothing is left is
+written as an empty one while it is the last of a live producer. Control and transactional batches, and
+records that do not parse, are kept byte for byte.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def clean_batch(batch: memoryview, header: BatchHeader, rules: Rules, last_of_pr
         kept, removed, tombstones_removed, has_tombstones = _select(header, body, rules)
     except RecordsUnreadable:
         return Cleaned(Kept.UNREADABLE)
-    starts_horizon = has_tombstones and header.delete_horizon_ms is None
+    whole = header.last_offset < rules.end_offset
+    starts_horizon = has_tombstones and whole and header.delete_horizon_ms is None
     if not removed and not starts_horizon:
         return _UNCHANGED
     if not kept:
@@ -97,9 +99,7 @@ def _select(header: BatchHeader, body: bytes, rules: Rules) -> tuple[list[Record
     last_offset = rules.key_map.last_offset
     for span in batch_spans(header, body):
         offset = header.base_offset + span.offset_delta
-        if offset >= rules.end_offset:
-            kept.append(span)
-        elif span.key_start < 0 or last_offset(body[span.key_start : span.key_end]) > offset:
+        if span.key_start < 0 or last_offset(body[span.key_start : span.key_end]) > offset:
             removed += 1
         elif span.value_start >= 0:
             kept.append(span)

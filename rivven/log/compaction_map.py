@@ -16,19 +16,21 @@ ENTRY_BYTES = _entry.size
 LOAD_MAX = 0.7
 """Share of the entries that may be used; linear probing stays at a few steps up to here."""
 SLOTS_FIRST = 1024
-"""Where every table begins; a pass must be able to map something, whatever the configured memory."""
+"""Where tables begin: what a partition of a few hundred keys needs."""
+SLOTS_MIN = 16
+"""A pass must be able to map something, whatever the configured memory."""
 
 
 class KeyMap:
-    """Holds keys in at most `buffer_bytes` (but never in fewer than 1024 entries), growing by doubling.
+    """Holds keys in at most `buffer_bytes` (but never in fewer than 16 entries), growing by doubling.
 
     While it grows, the old table (half as large) is there too.
     """
 
     def __init__(self, buffer_bytes: int, secret: bytes) -> None:
-        self._slots_max = max(SLOTS_FIRST, buffer_bytes // ENTRY_BYTES)
+        self._slots_max = max(SLOTS_MIN, buffer_bytes // ENTRY_BYTES)
         self._secret = secret
-        self._set_table(SLOTS_FIRST)
+        self._set_table(min(SLOTS_FIRST, self._slots_max))
         self.size = 0
 
     def put(self, key: bytes, offset: int) -> bool:

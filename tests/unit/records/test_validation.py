@@ -25,9 +25,21 @@ COMPACTED = TopicConfig(cleanup_policy=frozenset({"compact"}))
 NOISE = random.Random(3).randbytes(5000)
 
 
-def batch(*, count: int = 3, codec: int = NONE, timestamp: int = NOW, **fields: int) -> bytearray:
+def batch(
+    *,
+    count: int = 3,
+    codec: int = NONE,
+    timestamp: int = NOW,
+    producer_id: int = -1,
+    producer_epoch: int = -1,
+    base_sequence: int = -1,
+) -> bytearray:
     return build_batch(
-        [Record(i, timestamp + i, b"k%d" % i, b"value" * 20) for i in range(count)], codec=codec, **fields
+        [Record(i, timestamp + i, b"k%d" % i, b"value" * 20) for i in range(count)],
+        codec=codec,
+        producer_id=producer_id,
+        producer_epoch=producer_epoch,
+        base_sequence=base_sequence,
     )
 
 
