@@ -133,11 +133,6 @@ def is_flexible(api_key: int, version: int) -> bool:
     return OFFERED.get((api_key, version), False)
 
 
-def request_header_version(api_key: int, version: int) -> int:
-    """1 for classic, 2 for flexible versions (KIP-482); 0 existed only for ControlledShutdown 0."""
-    return 2 if is_flexible(api_key, version) else 1
-
-
 def response_header_version(api_key: int, version: int) -> int:
     """0 for classic, 1 for flexible versions; an ApiVersions answer is always 0 (KIP-511)."""
     return 1 if OFFERED.get((api_key, version), False) and api_key != _API_VERSIONS else 0

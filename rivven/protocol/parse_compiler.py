@@ -21,7 +21,7 @@ from rivven.protocol.source import Source
 
 MAX_ELEMENTS: Final = 200_000
 """Array elements of one request, counted over all its arrays: six bytes of a Produce request can become 250
-bytes of objects before anyone has asked whether the sender may produce. Real ones name a few thousand things."""
+bytes of objects before anyone has asked whether the sender may. Real requests name a few thousand things."""
 
 Parse = Callable[[Any, int, int], tuple[Message, int]]
 
