@@ -62,6 +62,7 @@ class Partition:
         self._fetch_waiters: set[FetchWaiter] | None = None
         self._turns: deque[Turn] | None = None
         log.progress_listener = self._progressed
+        log.failure_listener = self._taken_back
 
     def __repr__(self) -> str:
         return f"Partition({self.topic_name}-{self.index})"
@@ -161,6 +162,7 @@ class Partition:
         """The topic was deleted: answer everyone and refuse what comes later."""
         self.deleted = True
         self.log.progress_listener = None
+        self.log.failure_listener = None
         if self._commit_waiters is not None:
             self._commit_waiters.fail(PartitionDeleted())
         self._wake_fetches()
@@ -176,6 +178,11 @@ class Partition:
             self._commit_waiters.fail(StorageFailed("the log of this partition is offline"))
         if moved or not log.online:
             self._wake_fetches()
+
+    def _taken_back(self, _log: PartitionLog, from_offset: int, error: RivvenError) -> None:
+        """Appends that had returned could not be written: their offsets will be given to others."""
+        if self._commit_waiters:
+            self._commit_waiters.fail(error, from_offset)
 
     def _wake_fetches(self) -> None:
         if self._fetch_waiters:

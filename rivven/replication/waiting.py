@@ -43,11 +43,14 @@ class CommitWaiters:
         while waiters and waiters[0][0] < high_watermark:
             waiters.popleft()[1](None)
 
-    def fail(self, error: RivvenError) -> None:
-        """The log went offline: nobody waits any more."""
-        waiters = list(self._waiters)
-        self._waiters.clear()
-        for _, callback in waiters:
+    def fail(self, error: RivvenError, from_offset: int = 0) -> None:
+        """Appends from this offset on will never be committed (the log went offline, or could not write)."""
+        failed = [waiter for waiter in self._waiters if waiter[0] >= from_offset]
+        if len(failed) == len(self._waiters):
+            self._waiters.clear()
+        else:
+            self._waiters = deque(waiter for waiter in self._waiters if waiter[0] < from_offset)
+        for _, callback in failed:
             callback(error)
 
 

@@ -42,6 +42,16 @@ def test_failure_reaches_everybody_once() -> None:
     assert log == [("a", error), ("b", error)]
 
 
+def test_only_what_was_taken_back_fails() -> None:
+    waiters, log = CommitWaiters(), []
+    for offset in (1, 5, 9):
+        waiters.add(offset, _recorder(log, str(offset)))
+    waiters.fail(StorageFailed("disk full"), from_offset=5)
+    assert [name for name, _ in log] == ["5", "9"]
+    waiters.committed(10)
+    assert log[2] == ("1", None)
+
+
 async def test_a_wake_between_arming_and_waiting_is_not_lost() -> None:
     waiter = FetchWaiter()
     moved = waiter.arm()
