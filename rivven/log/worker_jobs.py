@@ -13,6 +13,7 @@ from struct import Struct
 from typing import Any
 
 from rivven.errors import CorruptMessage, ErrorCode, InvalidRecord, RivvenError
+from rivven.records.unreadable import RecordsUnreadable
 
 JOBS = {
     "open_and_validate": "rivven.records.validation",
@@ -72,6 +73,8 @@ def failure(error: Exception) -> tuple[str, Any]:
         return "invalid-record", (error.message, error.record_errors)
     if isinstance(error, CorruptMessage):
         return "corrupt", error.message
+    if isinstance(error, RecordsUnreadable):
+        return "unreadable", (error.message, int(error.code))
     if isinstance(error, RivvenError):
         return "rivven", (error.message, int(error.code))
     if isinstance(error, OSError):
@@ -86,6 +89,9 @@ def raised(kind: str, detail: Any) -> Exception:
         return InvalidRecord(message, record_errors)
     if kind == "corrupt":
         return CorruptMessage(detail)
+    if kind == "unreadable":
+        message, code = detail
+        return RecordsUnreadable(message, ErrorCode(code))
     if kind == "rivven":
         message, code = detail
         return RivvenError(message, ErrorCode(code))
