@@ -1,7 +1,7 @@
 """One broker process started from the installed `rivven` command, as a user starts it.
 
 Driver. It writes a configuration file, runs `rivven server init` for the first credential, starts
-`rivven server --config F --ready-file R` on port 0 and keeps the port it got: after a restart it is there again.
+`rivven server --config F --ready-file R` on port 0 and keeps the port it got, so that clients find it again.
 """
 
 from __future__ import annotations
