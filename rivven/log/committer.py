@@ -94,7 +94,7 @@ class Committer:
             self._threads.soon(self._start_round)
 
     def after_round(self, callback: Job) -> None:
-        """Call back on the loop when the running round has ended (and before the next begins)."""
+        """Call back on the loop when the running round, or else the next, has ended."""
         self._held.append(callback)
 
     def when_idle(self, callback: Job) -> None:
@@ -138,6 +138,7 @@ class Committer:
             directories.extend(plan.directories)
             jobs.extend(plan.jobs)
         if not members:
+            self._release_held()
             self._wake_idle()
             return
         self.running = True
@@ -176,9 +177,7 @@ class Committer:
         if error is not None:
             self.fail(error)
         self._tell_all(members, error)
-        held, self._held = self._held, []
-        for callback in held:
-            callback()
+        self._release_held()
         if self._dirty:
             self._start_round()
         else:
@@ -194,6 +193,11 @@ class Committer:
                     member.sync_failed(error)
             except Exception:  # noqa: BLE001 - one listener's bug must not leave the others waiting for ever
                 _log.exception("%r failed to take the end of a commit round", member)
+
+    def _release_held(self) -> None:
+        held, self._held = self._held, []
+        for callback in held:
+            callback()
 
     def _wake_idle(self) -> None:
         if self._dirty or self.running or self._scheduled:

@@ -88,12 +88,15 @@ class ThreadWorker:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._closed = False
+        self._starting = threading.Lock()
 
     def submit(self, job: Job) -> None:
         if self._closed:
             raise RuntimeError(f"worker {self._name} is closed")
         if len(self._threads) < self._size:
-            self._start()
+            with self._starting:
+                if len(self._threads) < self._size:
+                    self._start()
         self._jobs.put(job)
 
     def close(self) -> None:

@@ -79,6 +79,17 @@ class _Inode:
         self.sized = True
 
     def sync(self) -> None:
+        """Only dirty pages are written: one that a failed sync dropped never is."""
+        size = len(self.content)
+        stable = bytearray(self.stable[:size].ljust(size, b"\0"))
+        for number in self.dirty:
+            start = number * PAGE_BYTES
+            stable[start : start + PAGE_BYTES] = self.page(number)
+        self.stable = bytes(stable)
+        self.forget()
+
+    def settle(self) -> None:
+        """What is there is what the disk holds."""
         self.stable = bytes(self.content)
         self.forget()
 
@@ -103,7 +114,7 @@ class _Inode:
                 survived[start : start + PAGE_BYTES] = page.ljust(PAGE_BYTES, b"\0")
         self.content = survived[:size]
         self.content.extend(bytes(size - len(self.content)))
-        self.sync()
+        self.settle()
 
     def _surviving_page(self, number: int, versions: list[bytes], random_: random.Random) -> bytes | None:
         choice = random_.random()
@@ -219,7 +230,7 @@ class CrashFiles:
             directory.entries[name] = directory.stable[name] = node
         self._used_bytes += len(content) - len(node.content)
         node.content = bytearray(content)
-        node.sync()
+        node.settle()
 
     # -- Files -----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,108 @@
+"""A clean end: everything durable, indexes and producers saved, and a checkpoint that says so.
+
+The mark in the checkpoint is written last; the next start then believes the files instead of scanning them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from functools import partial
+
+from rivven.errors import RivvenError
+from rivven.log.checkpoint import CHECKPOINT_NAME
+from rivven.log.checkpoint_keeper import CheckpointKeeper
+from rivven.log.files import File, Files
+from rivven.log.framed_file import replace, write_whole
+from rivven.log.host import Host
+from rivven.log.partition_log import PartitionLog
+from rivven.log.producer_snapshots import encode_snapshot
+from rivven.log.segment import UNKNOWN_TIMESTAMP, segment_path
+from rivven.log.segment_index import index_paths
+from rivven.log.waiting import on_worker
+
+_log = logging.getLogger("rivven.log")
+
+Saved = list[tuple[str, bytes]]
+
+
+async def close_cleanly(
+    host: Host, keeper: CheckpointKeeper, logs: Collection[PartitionLog], path: str
+) -> None:
+    """Make everything durable and leave the mark; without it when anything could not be saved."""
+    clean = True
+    for log in logs:
+        try:
+            if log.loaded is not None and log.online:
+                await log.flush()
+        except RivvenError as error:
+            _log.error("%r could not be flushed: %s", log, error)
+    clean = all(log.online for log in logs) and host.committer.failure is None
+    contents: Saved = []
+    for log in logs:
+        if log.online and log.loaded is not None:
+            contents += _unsaved(log)
+            keeper.note(log)
+    keeper.close()
+    keeper.take_entries()
+    job = partial(_save, host.files, contents, f"{path}/{CHECKPOINT_NAME}", keeper.table.image(clean), path)
+    try:
+        await on_worker(host.threads, host.janitor, job)
+    except OSError as error:
+        _log.error("shutdown is not clean, the next start verifies the logs: %s", error)
+
+
+def _unsaved(log: PartitionLog) -> Saved:
+    """The files that say what the log has in memory: (path, content)."""
+    loaded = log.loaded
+    assert loaded is not None
+    log.oldest_timestamp = _oldest_timestamp(log)
+    if not loaded.touched:
+        return []
+    contents: Saved = []
+    for segment in (*(seal.segment for seal in loaded.sealing), loaded.active):
+        if segment.index is not None and segment.end_position:
+            segment.finish_index()
+            encoded = segment.index.encode_offsets(), segment.index.encode_times()
+            contents += zip(index_paths(segment), encoded, strict=True)
+    loaded.sealing.clear()
+    contents.append(
+        (segment_path(log.path, log.log_end_offset, "snapshot"), encode_snapshot(loaded.producers))
+    )
+    return contents
+
+
+def _oldest_timestamp(log: PartitionLog) -> int:
+    """The largest timestamp in the first segment that has any bytes, -1 when not known without reading."""
+    assert log.loaded is not None
+    for segment in log.loaded.segments:
+        if segment.end_position:
+            return -1 if segment.max_timestamp == UNKNOWN_TIMESTAMP else segment.max_timestamp
+    return -1
+
+
+def _save(files: Files, contents: Saved, checkpoint_path: str, checkpoint: bytes, root: str) -> None:
+    """On a thread, after what was submitted before. Raises OSError."""
+    written: list[File] = []
+    directories = set()
+    for path, content in contents:
+        written.append(write_whole(files, path, content))
+        directories.add(path.rpartition("/")[0])
+        if len(written) >= FILES_AT_ONCE:
+            _sync(files, written, directories, root)
+    _sync(files, written, directories, root)
+    replace(files, checkpoint_path, checkpoint)
+
+
+FILES_AT_ONCE = 256
+"""Files open between two syncs: far below any limit on descriptors."""
+
+
+def _sync(files: Files, written: list[File], directories: set[str], root: str) -> None:
+    if len(written) < 4 or not files.sync_all(root):
+        for file in written:
+            file.sync()
+        for directory in directories:
+            files.sync_directory(directory)
+    written.clear()
+    directories.clear()

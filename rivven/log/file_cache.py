@@ -1,0 +1,87 @@
+"""A bounded cache of open files, so that ten thousand partitions need only some descriptors.
+
+Safe from several threads. Running out of descriptors closes what is cached and tries again; a file that
+someone still reads or writes stays open until they let go of it (`files.File`).
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections import OrderedDict
+
+from rivven.log.files import File, Files, OpenMode
+
+OPEN_RETRIES_MAX = 8
+"""Attempts after running out of descriptors; each halves the cache, 8 empty any cache that fits in a process.
+Attempts after running out of descriptors; each halves the cache, 8 empty any cache that fits in a process."""
+
+_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
+
+
+class FileRef:
+    """The name of a file that is opened when needed. Its identity, not its path, is the key of the cache."""
+
+    __slots__ = ("path", "pinned")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.pinned: File | None = None
+        """Used instead of opening the path, while that still names another file."""
+
+
+class FileCache:
+    """Keeps at most `capacity` files open beyond those in use."""
+
+    def __init__(self, files: Files, capacity: int) -> None:
+        self._files = files
+        self._capacity = max(1, capacity)
+        self._open: OrderedDict[FileRef, File] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def get(self, ref: FileRef, mode: OpenMode = "write") -> File:
+        """The open file; raises OSError when it cannot be opened."""
+        pinned = ref.pinned
+        if pinned is not None:
+            return pinned
+        with self._lock:
+            file = self._open.get(ref)
+            if file is not None:
+                self._open.move_to_end(ref)
+                return file
+        return self._keep(ref, self._open_file(ref.path, mode))
+
+    def drop(self, ref: FileRef) -> None:
+        """Forget a file that is deleted or replaced."""
+        with self._lock:
+            self._open.pop(ref, None)
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._open.clear()
+
+    def _open_file(self, path: str, mode: OpenMode) -> File:
+        for _ in range(OPEN_RETRIES_MAX):
+            try:
+                return self._files.open(path, mode)
+            except OSError as error:
+                if error.errno not in _NO_DESCRIPTORS:
+                    raise
+                self._shrink()
+        return self._files.open(path, mode)
+
+    def _keep(self, ref: FileRef, file: File) -> File:
+        with self._lock:
+            file = self._open.setdefault(ref, file)
+            if len(self._open) > self._capacity:
+                self._open.popitem(last=False)
+        return file
+
+    def _shrink(self) -> None:
+        with self._lock:
+            for _ in range((len(self._open) + 1) // 2):
+                self._open.popitem(last=False)

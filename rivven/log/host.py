@@ -1,0 +1,175 @@
+"""What a log directory lends to each of its partition logs: files, threads, commit rounds, limits.
+
+One object per directory, so that a partition log stays small. It decides nothing; `directory.LogDirectory`
+owns it.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from rivven.clock import Clock
+from rivven.log.committer import Committer
+from rivven.log.file_cache import FileCache
+from rivven.log.files import Files
+from rivven.log.segment_index import IndexMemory
+from rivven.log.threads import Job, Threads, Worker
+
+if TYPE_CHECKING:
+    from rivven.log.partition_log import PartitionLog
+
+
+COMPLAINT_SECONDS = 5.0
+"""Between two messages about refused writes: a full disk refuses thousands a second."""
+
+_log = logging.getLogger("rivven.log")
+
+
+class LogEvents(Protocol):
+    """What the log reports for metrics; called on the loop unless said otherwise."""
+
+    def commit_round(self, files: int, seconds: float) -> None:
+        """A commit round ended; `seconds` were spent on the commit thread."""
+        ...
+
+    def recovery_cut(self, cut_bytes: int) -> None:
+        """Recovery cut this many bytes off a log."""
+        ...
+
+    def directory_failed(self, reason: str) -> None:
+        """The directory went offline."""
+        ...
+
+
+class NoEvents:
+    """Reports nothing."""
+
+    def commit_round(self, files: int, seconds: float) -> None:
+        pass
+
+    def recovery_cut(self, cut_bytes: int) -> None:
+        pass
+
+    def directory_failed(self, reason: str) -> None:
+        pass
+
+
+class Checkpoints(Protocol):
+    """Where logs say that their checkpoint entry is out of date (`checkpoint_keeper.CheckpointKeeper`)."""
+
+    def note(self, log: PartitionLog) -> None:
+        """Include the log's entry in the next checkpoint."""
+        ...
+
+    async def save(self, log: PartitionLog) -> None:
+        """Return once the log's present entry is durable, or the directory failed."""
+        ...
+
+
+class BatchOpener(Protocol):
+    """Opens one batch off the loop: implemented over the worker processes, or inline for small batches.
+
+    Both raise RecordsUnreadable when the client's own data does not decode.
+    """
+
+    async def first_offset_with_timestamp(self, batch: bytes, timestamp: int) -> tuple[int, int] | None:
+        """(offset, timestamp) of the first record at or after `timestamp`, None when there is none."""
+        ...
+
+    async def max_timestamp_offset(self, batch: bytes) -> tuple[int, int] | None:
+        """(offset, timestamp) of the first record with the largest timestamp, None without timestamps."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogLimits:
+    """Bounds of one directory."""
+
+    producers_per_partition: int = 10_000
+    """max.producer.ids.per.partition: about 4 MB of entries; the least recently active gives way."""
+    producer_expiration_ms: int = 86_400_000
+    """producer.id.expiration.ms"""
+    reserve_bytes: int = 0
+    """log.dir.reserve.bytes: free space below which clients' appends are refused."""
+    open_files: int = 1024
+    """Segment files kept open beyond those in use."""
+    reader_threads: int = 4
+    """Threads for reads that would block: enough to keep a disk's queue busy."""
+
+
+class Host:
+    """Loop-owned, except `files` and `cache`, which any thread may use."""
+
+    __slots__ = (
+        "_closed",
+        "_complained_at",
+        "accepting",
+        "cache",
+        "checkpoints",
+        "clock",
+        "committer",
+        "events",
+        "files",
+        "index_memory",
+        "janitor",
+        "limits",
+        "opener",
+        "partitions_path",
+        "readers",
+        "threads",
+        "writer",
+    )
+
+    def __init__(
+        self,
+        files: Files,
+        threads: Threads,
+        clock: Clock,
+        committer: Committer,
+        partitions_path: str,
+        limits: LogLimits,
+        events: LogEvents,
+        opener: BatchOpener,
+        checkpoints: Checkpoints,
+    ) -> None:
+        self.files = files
+        self.threads = threads
+        self.clock = clock
+        self.committer = committer
+        self.partitions_path = partitions_path
+        self.limits = limits
+        self.events = events
+        self.opener = opener
+        self.cache = FileCache(files, limits.open_files)
+        self.index_memory = IndexMemory()
+        self.writer: Worker = threads.worker("log-write")
+        """Writes what may not be written on the loop, in order."""
+        self.readers: Worker = threads.worker("log-read", limits.reader_threads)
+        self.janitor: Worker = threads.worker("log-files")
+        """Index files, snapshots, deletions: what nobody waits for."""
+        self.accepting = True
+        """False below the free-space reserve."""
+        self.checkpoints = checkpoints
+        self._closed = False
+        self._complained_at = -COMPLAINT_SECONDS
+
+    def complain(self, message: str) -> None:
+        """Log a failure that may come with every request, at most one every COMPLAINT_SECONDS."""
+        now = self.clock.monotonic()
+        if now - self._complained_at >= COMPLAINT_SECONDS:
+            self._complained_at = now
+            _log.error("%s", message)
+
+    def tidy(self, job: Job) -> None:
+        """Run a job that nobody waits for, unless the directory is closed: the next start does it then."""
+        if not self._closed:
+            self.janitor.submit(job)
+
+    def close(self) -> None:
+        """End the threads after what was submitted; close the files."""
+        self._closed = True
+        for worker in (self.writer, self.readers, self.janitor):
+            worker.close()
+        self.cache.clear()

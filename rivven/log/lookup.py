@@ -1,0 +1,175 @@
+"""ListOffsets by time and by largest timestamp: the time index narrows to one batch, which is opened off
+the loop.
+
+Part of `PartitionLog`. Records that do not decode are the client's own data: such a batch is skipped.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from rivven.errors import StorageFailed
+from rivven.log.host import Host
+from rivven.log.index import SegmentIndex
+from rivven.log.loaded import LoadedLog
+from rivven.log.scanning import BatchDamaged, scan_headers
+from rivven.log.segment import UNKNOWN_TIMESTAMP, Segment
+from rivven.log.segment_index import load_index
+from rivven.log.waiting import on_worker
+from rivven.records.unreadable import RecordsUnreadable
+
+if TYPE_CHECKING:
+    from rivven.log.partition_log import PartitionLog
+
+SKIPPED_BATCHES_MAX = 100
+"""Batches opened for one lookup: only unreadable ones and bounds inside a batch make it more than one."""
+
+Place = tuple[int, int, int]
+
+
+class Candidate(NamedTuple):
+    """A batch that may hold the answer, as it is on disk, and the offset after it."""
+
+    batch: bytes
+    next_offset: int
+
+
+async def first_at_or_after(log: PartitionLog, timestamp: int, upper_bound: int) -> Place | None:
+    """(offset, timestamp, leader epoch) of the first record at or after `timestamp` below `upper_bound`."""
+    start = log.log_start_offset
+    for _ in range(SKIPPED_BATCHES_MAX):
+        candidate = await _on_thread(log, partial(_first_batch, timestamp, start, upper_bound))
+        if candidate is None:
+            return None
+        try:
+            found = await log.host.opener.first_offset_with_timestamp(candidate.batch, timestamp)
+        except RecordsUnreadable as error:
+            log.host.complain(f"{log!r}: records below offset {candidate.next_offset} skipped: {error}")
+            found = None
+        if found is not None and found[0] >= log.log_start_offset:
+            return _place(log, found, upper_bound)
+        start = candidate.next_offset
+    return None
+
+
+async def latest(log: PartitionLog, upper_bound: int) -> Place | None:
+    """(offset, timestamp, leader epoch) of the record with the largest timestamp below `upper_bound`."""
+    candidate = await _on_thread(log, partial(_latest_batch, log.log_start_offset, upper_bound))
+    if candidate is None:
+        return None
+    try:
+        found = await log.host.opener.max_timestamp_offset(candidate.batch)
+    except RecordsUnreadable as error:
+        log.host.complain(f"{log!r}: records below offset {candidate.next_offset} skipped: {error}")
+        return None
+    return None if found is None else _place(log, found, upper_bound)
+
+
+def _place(log: PartitionLog, found: tuple[int, int], upper_bound: int) -> Place | None:
+    offset, timestamp = found
+    return (offset, timestamp, log.epoch_for_offset(offset)) if offset < upper_bound else None
+
+
+async def _on_thread(log: PartitionLog, search: partial[Candidate | None]) -> Candidate | None:
+    loaded = log.usable()
+    host = log.host
+    segments = list(loaded.segments)
+    try:
+        return await on_worker(
+            host.threads, host.readers, partial(search, host, segments, log.config.index_interval_bytes)
+        )
+    except BatchDamaged as damage:
+        if any(segment.retired for segment in segments):
+            raise StorageFailed("the log of this partition is being rewritten") from damage
+        log.take_offline(str(damage))
+    except OSError as error:
+        host.complain(f"{log!r}: {error}")
+    finally:
+        _keep_indexes(host, loaded, segments)
+    raise StorageFailed("the log of this partition cannot be read")
+
+
+def _keep_indexes(host: Host, loaded: LoadedLog, segments: list[Segment]) -> None:
+    for segment in segments:
+        if segment.index is not None and segment is not loaded.active and not segment.retired:
+            host.index_memory.touch(segment)
+
+
+def _first_batch(
+    timestamp: int, start: int, upper_bound: int, host: Host, segments: list[Segment], interval: int
+) -> Candidate | None:
+    """On a thread: the first batch with offsets in start..upper_bound that reaches the timestamp."""
+    for number, segment in enumerate(segments):
+        following = segments[number + 1].base_offset if number + 1 < len(segments) else upper_bound
+        if following <= start or segment.written_position == 0:
+            continue
+        if segment.base_offset >= upper_bound:
+            break
+        index = _ensure_index(host, segment, interval)
+        if segment.max_timestamp < timestamp:
+            continue
+        begin = max(index.offset_before_time(timestamp), start - segment.base_offset)
+        found = _scan(host, segment, index.position_before(begin), start, upper_bound, timestamp)
+        if found is not None:
+            return found
+    return None
+
+
+def _scan(
+    host: Host, segment: Segment, position: int, start: int, upper_bound: int, timestamp: int
+) -> Candidate | None:
+    file = host.cache.get(segment.data)
+    for at, header in scan_headers(file, position, segment.written_position):
+        if header.base_offset >= upper_bound:
+            return None
+        if header.max_timestamp >= timestamp and header.last_offset >= start:
+            return Candidate(file.read(header.size_bytes, at), header.last_offset + 1)
+    return None
+
+
+def _latest_batch(
+    start: int, upper_bound: int, host: Host, segments: list[Segment], interval: int
+) -> Candidate | None:
+    """On a thread: the first batch with the largest timestamp among those below `upper_bound`."""
+    best: tuple[int, Segment, int, int] | None = None
+    for segment in segments:
+        if segment.base_offset >= upper_bound or segment.written_position == 0:
+            continue
+        index = _ensure_index(host, segment, interval)
+        timestamp, offset = _latest_in(host, segment, index, start, upper_bound)
+        if timestamp >= 0 and (best is None or timestamp > best[0]):
+            best = timestamp, segment, offset, index.position_before(offset - segment.base_offset)
+    if best is None:
+        return None
+    _, segment, offset, position = best
+    return _scan(host, segment, position, offset, upper_bound, 0)
+
+
+def _latest_in(
+    host: Host, segment: Segment, index: SegmentIndex, start: int, upper_bound: int
+) -> tuple[int, int]:
+    """(largest timestamp, last offset of its batch) between the bounds; walks only where the index cannot
+    tell."""
+    if start <= segment.max_timestamp_offset < upper_bound:
+        return segment.max_timestamp, segment.max_timestamp_offset
+    known = index.latest_time_before(upper_bound - segment.base_offset)
+    best = (-1, -1)
+    if known is not None and known[1] + segment.base_offset >= start:
+        best = known[0], known[1] + segment.base_offset
+    begin = max(start, best[1], segment.base_offset)
+    position = index.position_before(begin - segment.base_offset)
+    for _, header in scan_headers(host.cache.get(segment.data), position, segment.written_position):
+        if header.last_offset >= upper_bound:
+            break
+        if header.last_offset >= start and header.max_timestamp > best[0]:
+            best = header.max_timestamp, header.last_offset
+    return best
+
+
+def _ensure_index(host: Host, segment: Segment, interval: int) -> SegmentIndex:
+    """The index; kept by the caller, as the memory it is in may be taken back at any time."""
+    index = segment.index
+    if index is None or segment.max_timestamp == UNKNOWN_TIMESTAMP:
+        index = load_index(host.files, host.cache, segment, interval)
+    return index

@@ -1,0 +1,131 @@
+"""Reading a partition: page-cached bytes on the loop, the rest on the directory's reader threads.
+
+Part of `PartitionLog`. A read by a thread is thrown away and repeated when compaction replaced its segment
+meanwhile.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rivven.errors import StorageFailed
+from rivven.log.host import Host
+from rivven.log.loaded import LoadedLog
+from rivven.log.reading import Found, ReadResult, Wanted, read_batches
+from rivven.log.scanning import BatchDamaged
+from rivven.log.segment import Segment
+from rivven.log.segment_index import load_index
+from rivven.log.waiting import on_worker
+
+if TYPE_CHECKING:
+    from rivven.log.partition_log import PartitionLog
+
+LOOP_BYTES_MAX = 1 << 20
+"""Read at most this much in one turn of the loop: copying it takes some 0.3 ms."""
+LOOP_SEGMENTS_MAX = 4
+"""Segments looked into in one turn: compaction leaves empty ones, a thread walks over many of them."""
+RETRIES_MAX = 5
+"""Reads repeated because a segment was replaced: one compaction replaces a segment once."""
+
+
+def read_cached(log: PartitionLog, loaded: LoadedLog, wanted: Wanted) -> ReadResult | None:
+    """From memory, None when that is not possible. Raises KAFKA_STORAGE_ERROR."""
+    located = loaded.locate(wanted.offset)
+    if located is None:
+        return None
+    number, position = located
+    for segment in loaded.segments[number : number + LOOP_SEGMENTS_MAX]:
+        try:
+            file = log.host.cache.get(segment.data)
+            end = segment.written_position
+            found = read_batches(file.read_cached, position, end, wanted, LOOP_BYTES_MAX)
+        except (BatchDamaged, OSError) as error:
+            raise _unreadable(log, segment, error) from error
+        if found is None:
+            return None
+        if found.result is not None:
+            return _remember(loaded, segment, found, found.result)
+        position = 0
+    return wanted.nothing if number + LOOP_SEGMENTS_MAX >= len(loaded.segments) else None
+
+
+async def read_cold(log: PartitionLog, wanted: Wanted) -> ReadResult:
+    """From the disk. Raises KAFKA_STORAGE_ERROR, OFFSET_OUT_OF_RANGE."""
+    host = log.host
+    for _ in range(RETRIES_MAX):
+        loaded = log._readable(wanted.offset)
+        number = loaded.number_of(wanted.offset)
+        located = loaded.locate(wanted.offset)
+        position = None if located is None else located[1]
+        if located is not None:
+            number = located[0]
+        segments = loaded.segments[number:]
+        interval = log.config.index_interval_bytes
+        job = partial(_read_from_disk, host, segments, position, wanted, interval)
+        segment, found, error = await on_worker(host.threads, host.readers, job)
+        if segment.retired:
+            continue
+        if error is not None:
+            raise _unreadable(log, segment, error) from error
+        if segment is not loaded.active:
+            host.index_memory.touch(segment)
+        if found.result is None:
+            return wanted.nothing
+        return _remember(loaded, segment, found, found.result)
+    raise StorageFailed("the log of this partition is being rewritten")
+
+
+def bytes_between(log: PartitionLog, loaded: LoadedLog, from_offset: int, upper_bound: int, cap: int) -> int:
+    """By position; at least 1, as there is something between the two."""
+    number, position = loaded.approximate_position(from_offset)
+    segments = loaded.segments
+    if upper_bound >= log.written_end:
+        last, end = len(segments) - 1, segments[-1].written_position
+    else:
+        last, end = loaded.approximate_position(upper_bound)
+    total = -position
+    for segment in segments[number:last]:
+        total += segment.written_position
+        if total >= cap:
+            return cap
+    return max(1, min(cap, total + end))
+
+
+def _remember(loaded: LoadedLog, segment: Segment, found: Found, result: ReadResult) -> ReadResult:
+    if not segment.retired:
+        loaded.remember(result.next_offset, segment, found.position)
+    return result
+
+
+def _read_from_disk(
+    host: Host, segments: list[Segment], position: int | None, wanted: Wanted, interval: int
+) -> tuple[Segment, Found, Exception | None]:
+    """On a reader thread: the segment that was read last, what was found, or why it could not be read."""
+    for segment in segments:
+        try:
+            if position is None:
+                index = segment.index
+                if index is None:
+                    index = load_index(host.files, host.cache, segment, interval)
+                position = index.position_before(wanted.offset - segment.base_offset)
+            end = segment.written_position
+            read = host.cache.get(segment.data).read
+            # Reads what was asked for or one batch, whose memory the caller has budgeted.
+            found = read_batches(read, position, end, wanted, limit=max(1, end))
+            if found is None:
+                raise BatchDamaged(position, f"the file ends before position {end}")
+        except (BatchDamaged, OSError) as error:
+            return segment, Found(None, 0), error
+        if found.result is not None:
+            return segment, found, None
+        position = 0
+    return segments[-1], Found(None, 0), None
+
+
+def _unreadable(log: PartitionLog, segment: Segment, error: Exception) -> StorageFailed:
+    if isinstance(error, BatchDamaged) and not log.deleted:
+        log.take_offline(f"{segment.data.path}, {error}")
+    else:
+        log.host.complain(f"{segment.data.path}: {error}")
+    return StorageFailed("the log of this partition cannot be read")

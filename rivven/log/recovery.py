@@ -1,0 +1,299 @@
+"""Opening a partition's directory after the process or the machine went down: what is believed, refused, cut.
+
+Below the recovery point every byte was synced and possibly acknowledged: damage there is refused, with file
+and position, and takes this partition offline. At or after it the log is cut at the first batch that is not
+whole, intact and next in order, even if valid ones follow, because pages reach the disk in any order; what is
+cut is kept beside the log, and the leader epoch rises. Indexes of what is scanned are rebuilt. Blocking:
+start-up or an I/O thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rivven.errors import StorageFailed
+from rivven.log import compaction_swap
+from rivven.log.checkpoint import CheckpointEntry
+from rivven.log.cut_files import keep_cut
+from rivven.log.epoch_file import load_epochs, save_epochs
+from rivven.log.epochs import LeaderEpochs
+from rivven.log.file_cache import FileCache
+from rivven.log.files import File, Files
+from rivven.log.index import SegmentIndex
+from rivven.log.loaded import LoadedLog
+from rivven.log.producer_snapshots import restore_producers
+from rivven.log.scanning import BatchDamaged, scan
+from rivven.log.segment import UNKNOWN_TIMESTAMP, Segment, base_offset_of, segment_path
+from rivven.log.segment_index import index_paths, load_index, save_index
+from rivven.records.batch import HEADER_BYTES, parse_header
+
+STALE_SUFFIXES = (".deleted", ".tmp")
+"""Left by a deletion or replacement that a crash interrupted."""
+
+NEVER_SAVED = CheckpointEntry(0, 0, 0, 0, 0, -1)
+"""What is known of a partition that no checkpoint mentions."""
+
+
+class PartitionDamaged(StorageFailed):
+    """Bytes that were durable do not read back. The text names file, position and reason."""
+
+    def __init__(self, path: str, position: int, reason: str) -> None:
+        super().__init__(f"{path}, position {position}: {reason}")
+        self.path = path
+        self.position = position
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPlan:
+    """How to open a partition. `interval` is index.interval.bytes."""
+
+    directory: str
+    saved: CheckpointEntry
+    interval: int
+    producers_max: int
+    now_ms: int
+
+
+@dataclass(slots=True)
+class Opened:
+    """A partition ready to be used, and what was found."""
+
+    log: LoadedLog
+    log_start_offset: int
+    log_end_offset: int
+
+
+def open_clean(files: Files, cache: FileCache, plan: OpenPlan) -> Opened:
+    """Open what a clean shutdown left: sizes are compared, nothing is scanned.
+
+    Raises PartitionDamaged when the files are not what was left, and OSError.
+    """
+    saved = plan.saved
+    names = _tidy(files, plan.directory)
+    segments = _find_segments(files, plan.directory, names, saved.log_start_offset)
+    size = sum(segment.written_position for segment in segments)
+    if size != saved.size_bytes:
+        reason = f"holds {size} bytes, {saved.size_bytes} at the last shutdown"
+        raise PartitionDamaged(plan.directory, 0, reason)
+    epochs = load_epochs(files, plan.directory, segments, saved.leader_epoch)
+    _add_missing_segment(segments, plan, saved.log_end_offset)
+    _load_active(files, cache, segments[-1], plan)
+    producers = restore_producers(files, cache, plan, segments, names, saved.log_end_offset, clean=True)
+    return Opened(LoadedLog(segments, producers, epochs), saved.log_start_offset, saved.log_end_offset)
+
+
+def recover(files: Files, cache: FileCache, plan: OpenPlan) -> Opened:
+    """Open what a crash left. Raises PartitionDamaged when durable bytes are missing or wrong, and OSError.
+    Open what a crash left. Raises PartitionDamaged when durable bytes are missing or wrong, and OSError."""
+    return _Recovery(files, cache, plan).run()
+
+
+class _Recovery:
+    def __init__(self, files: Files, cache: FileCache, plan: OpenPlan) -> None:
+        self._files = files
+        self._cache = cache
+        self._plan = plan
+        self._directory = plan.directory
+        self._point = plan.saved.recovery_point
+        self._names = _tidy(files, plan.directory)
+        self._cut_bytes = 0
+        self._cut = False
+
+    def run(self) -> Opened:
+        saved = self._plan.saved
+        segments = _find_segments(self._files, self._directory, self._names, saved.log_start_offset)
+        self._check_beginning(segments)
+        # Names first: a segment that is believed below must not vanish with the next crash.
+        self._files.sync_directory(self._directory)
+        kept, log_end = self._scan_tail(segments)
+        if log_end < self._point:
+            path = kept[-1].data.path if kept else self._directory
+            position = kept[-1].written_position if kept else 0
+            raise PartitionDamaged(path, position, f"ends at offset {log_end}, {self._point} was durable")
+        log_start = max(saved.log_start_offset, kept[0].base_offset if kept else 0)
+        if log_start > log_end:  # only with relaxed flushing: deleted up to what the crash took away
+            self._drop(kept)
+            kept, log_end = [], log_start
+        _add_missing_segment(kept, self._plan, log_end)
+        epochs = self._settle_epochs(kept, log_end)
+        producers = restore_producers(
+            self._files, self._cache, self._plan, kept, self._names, log_end, clean=False
+        )
+        log = LoadedLog(kept, producers, epochs)
+        log.touched = True
+        log.cut_bytes = self._cut_bytes
+        return Opened(log, log_start, log_end)
+
+    def _check_beginning(self, segments: list[Segment]) -> None:
+        log_start = self._plan.saved.log_start_offset
+        if segments and log_start < segments[0].base_offset <= self._point:
+            # Retention makes the new log start durable before it removes anything.
+            reason = f"is the first segment, but the log starts at offset {log_start}"
+            raise PartitionDamaged(segments[0].data.path, 0, reason)
+
+    def _scan_tail(self, segments: list[Segment]) -> tuple[list[Segment], int]:
+        """Verify every segment that reaches the recovery point; the segments kept and the log's end."""
+        kept: list[Segment] = []
+        expected = self._plan.saved.log_start_offset
+        if segments:
+            expected = min(expected, segments[0].base_offset)
+        for number, segment in enumerate(segments):
+            following = segments[number + 1].base_offset if number + 1 < len(segments) else None
+            if segment.base_offset != expected and not self._may_be_hole(expected, segment.base_offset):
+                if expected < self._point:
+                    reason = f"begins at offset {segment.base_offset}, {expected} is missing"
+                    raise PartitionDamaged(segment.data.path, 0, reason)
+                self._drop(segments[number:])
+                break
+            kept.append(segment)
+            if following is not None and following <= self._point:
+                expected = following  # wholly durable: synced before the next one was used
+                continue
+            expected, cut = self._verify(segment)
+            if cut:
+                self._drop(segments[number + 1 :])
+                break
+        self._write_indexes(kept)
+        return kept, expected
+
+    def _may_be_hole(self, expected: int, found: int) -> bool:
+        """Compaction may leave offsets out at the end of a durable segment."""
+        return expected < found <= self._point
+
+    def _verify(self, segment: Segment) -> tuple[int, bool]:
+        """Scan a segment, sync it, rebuild its index; cut it where it stops being intact. (next offset, cut?)
+        Scan a segment, sync it, rebuild its index; cut it where it stops being intact. (next offset, cut?)"""
+        file = self._cache.get(segment.data, "write")
+        size = segment.written_position
+        file.sync()
+        segment.end_position = segment.written_position = 0
+        segment.index = SegmentIndex()
+        segment.max_timestamp = -1
+        expected = segment.base_offset
+        reason = ""
+        forgotten = False
+        try:
+            if expected >= self._point:
+                file.forget_cached(0)
+                forgotten = True
+            for position, header, _ in scan(file, 0, size):
+                if header.base_offset < expected or (header.base_offset > expected >= self._point):
+                    raise BatchDamaged(position, f"has offset {header.base_offset} where {expected} is next")
+                segment.note(header.last_offset, header.size_bytes, header.max_timestamp, self._plan.interval)
+                expected = header.last_offset + 1
+                if expected >= self._point and not forgotten:
+                    # What a failed sync left only in memory must not be taken for stored.
+                    file.forget_cached(segment.end_position)
+                    forgotten = True
+        except BatchDamaged as damage:
+            reason = damage.reason
+            if expected < self._point:
+                raise PartitionDamaged(segment.data.path, damage.position, reason) from None
+        segment.written_position = segment.end_position
+        segment.first_append_ms = min(segment.first_timestamp, self._plan.now_ms)
+        if reason:
+            self._cut_off(segment, file)
+        return expected, bool(reason)
+
+    def _cut_off(self, segment: Segment, file: File) -> None:
+        self._cut = True
+        position = segment.written_position
+        self._cut_bytes += keep_cut(
+            self._files, self._directory, self._names, file, segment.base_offset, position
+        )
+        file.truncate(position)
+        file.sync()
+
+    def _drop(self, segments: list[Segment]) -> None:
+        """Segments after a cut: keep their bytes aside, then remove their files."""
+        for segment in segments:
+            file = self._cache.get(segment.data, "write")
+            if file.size():
+                self._cut = True
+                self._cut_bytes += keep_cut(
+                    self._files, self._directory, self._names, file, segment.base_offset, 0
+                )
+            self._cache.drop(segment.data)
+            for path in (segment.data.path, *index_paths(segment)):
+                if self._files.exists(path):
+                    self._files.remove(path)
+        if segments:
+            self._files.sync_directory(self._directory)
+
+    def _write_indexes(self, kept: list[Segment]) -> None:
+        """Sealed segments get their rebuilt indexes on disk; the active one's stale files go."""
+        for segment in kept:
+            if segment.index is None:
+                continue
+            paths = index_paths(segment)
+            if segment is kept[-1]:
+                for path in paths:
+                    if self._files.exists(path):
+                        self._files.remove(path)
+            else:
+                segment.finish_index()
+                contents = (segment.index.encode_offsets(), segment.index.encode_times())
+                save_index(self._files, paths, contents, durable=True)
+
+    def _settle_epochs(self, kept: list[Segment], log_end: int) -> LeaderEpochs:
+        epochs = load_epochs(self._files, self._directory, kept, self._plan.saved.leader_epoch)
+        if self._cut:
+            newest = epochs.current
+            epochs.cut_end(log_end)
+            epochs.assign(newest + 1, log_end)
+            save_epochs(self._files, self._directory, epochs)
+        return epochs
+
+
+def _tidy(files: Files, directory: str) -> list[str]:
+    """The names in the directory after unfinished work of others is completed."""
+    names = files.list(directory)
+    if compaction_swap.pending(names):
+        compaction_swap.recover(files, directory)
+        names = files.list(directory)
+    stale = [name for name in names if name.endswith(STALE_SUFFIXES)]
+    for name in stale:
+        files.remove(f"{directory}/{name}")
+        names.remove(name)
+    return names
+
+
+def _find_segments(files: Files, directory: str, names: list[str], log_start: int) -> list[Segment]:
+    """Segments in order, without those that end at or before the log's start: their deletion was under way.
+    Segments in order, without those that end at or before the log's start: their deletion was under way."""
+    bases = sorted(base for name in names if (base := base_offset_of(name)) is not None)
+    while len(bases) > 1 and bases[1] <= log_start:
+        base = bases.pop(0)
+        for suffix in ("log", "index", "timeindex"):
+            path = segment_path(directory, base, suffix)
+            if files.exists(path):
+                files.remove(path)
+    segments = []
+    for base in bases:
+        segment = Segment(directory, base, files.size(segment_path(directory, base)))
+        segment.max_timestamp = UNKNOWN_TIMESTAMP
+        segments.append(segment)
+    return segments
+
+
+def _add_missing_segment(segments: list[Segment], plan: OpenPlan, log_end: int) -> None:
+    """A log without segments gets its first one in memory; the file comes with the first append."""
+    if not segments:
+        segment = Segment(plan.directory, log_end)
+        segment.index = SegmentIndex()
+        segments.append(segment)
+
+
+def _load_active(files: Files, cache: FileCache, segment: Segment, plan: OpenPlan) -> None:
+    if segment.index is not None:
+        return
+    try:
+        load_index(files, cache, segment, plan.interval)
+    except BatchDamaged as damage:
+        raise PartitionDamaged(segment.data.path, damage.position, damage.reason) from None
+    segment.max_timestamp = max(segment.max_timestamp, -1)
+    if segment.written_position:
+        first = parse_header(cache.get(segment.data).read(HEADER_BYTES, 0))
+        segment.first_timestamp = first.max_timestamp
+        segment.first_append_ms = min(first.max_timestamp, plan.now_ms)

@@ -1,0 +1,127 @@
+"""Compaction's hold on a log: what may be cleaned, and putting a compacted segment in place of others.
+
+Part of `PartitionLog`. The swap itself, and what recovery makes of an interrupted one, is `compaction_swap`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rivven.errors import StorageFailed
+from rivven.log import compaction_swap
+from rivven.log.compaction import CleanableView, SealedSegment
+from rivven.log.compaction_swap import PreparedSegment
+from rivven.log.files import File
+from rivven.log.host import Host
+from rivven.log.loaded import LoadedLog
+from rivven.log.segment import UNKNOWN_TIMESTAMP, Segment
+from rivven.log.waiting import on_worker
+
+if TYPE_CHECKING:
+    from rivven.log.partition_log import PartitionLog
+
+
+def cleanable(log: PartitionLog, now_ms: int) -> CleanableView | None:
+    """See `PartitionLog.cleanable`. Rolls the active segment when max.compaction.lag.ms asks for it."""
+    if log.deleted or not log.online or not log.config.compacted or log.size_bytes == 0:
+        return None
+    loaded = log.usable()
+    active = loaded.active
+    if active.end_position and now_ms - active.first_append_ms >= log.config.max_compaction_lag_ms:
+        try:
+            log.roll(now_ms)
+        except StorageFailed:
+            return None
+    # The saved recovery point, not the current one: recovery accepts holes in the offsets only below it.
+    bound = min(log.acknowledgeable_end, loaded.saved_recovery_point)
+    segments = []
+    for number, segment in enumerate(loaded.segments[:-1]):
+        end = loaded.end_of(number, log.log_end_offset)
+        if end > bound:
+            break
+        segments.append(
+            SealedSegment(
+                segment.base_offset,
+                end,
+                segment.data.path,
+                segment.written_position,
+                segment.first_timestamp,
+                max(segment.max_timestamp, -1),
+            )
+        )
+    if not segments or loaded.replacing:
+        return None
+    last_offsets = {
+        producer_id: entry.batches[-1].last_offset for producer_id, entry in loaded.producers if entry.batches
+    }
+    return CleanableView(log.path, tuple(segments), log.config, last_offsets)
+
+
+async def replace_segments(log: PartitionLog, old: Sequence[int], prepared: PreparedSegment) -> bool:
+    """See `PartitionLog.replace_segments`."""
+    if log.deleted or not log.online:
+        return False
+    loaded = log.usable()
+    replaced = _segments_with(loaded, old, prepared)
+    if not replaced or loaded.replacing:
+        return False
+    loaded.replacing = True
+    host = log.host
+    try:
+        file = await on_worker(host.threads, host.janitor, partial(_commit, host, log.path, prepared))
+        new = _switch(log, loaded, replaced, prepared)
+        # Until the swap is finished the segment's name still means the old file, and so do its index files.
+        new.data.pinned = file
+        await on_worker(
+            host.threads,
+            host.janitor,
+            partial(compaction_swap.finish, host.files, log.path, prepared.base_offset, prepared.end_offset),
+        )
+        new.data.pinned = None
+        new.rebuild_index = False
+    except OSError as error:
+        if not log.deleted:  # deletion renames the directory under us
+            host.committer.fail(error)
+        return False
+    finally:
+        loaded.replacing = False
+    return True
+
+
+def _segments_with(loaded: LoadedLog, old: Sequence[int], prepared: PreparedSegment) -> list[Segment]:
+    """The sealed segments with these base offsets, empty unless all are there, one after the other."""
+    bases = [segment.base_offset for segment in loaded.segments[:-1]]
+    if not old or old[0] not in bases:
+        return []
+    first = bases.index(old[0])
+    last = first + len(old)
+    if bases[first:last] != list(old) or loaded.segments[last].base_offset != prepared.end_offset:
+        return []
+    return loaded.segments[first:last]
+
+
+def _commit(host: Host, directory: str, prepared: PreparedSegment) -> File:
+    """Open the new segment, then make it the one that counts: the open file outlives all renames."""
+    file = host.files.open(prepared.path, "write")
+    compaction_swap.commit(host.files, directory, prepared)
+    return file
+
+
+def _switch(
+    log: PartitionLog, loaded: LoadedLog, replaced: Sequence[Segment], prepared: PreparedSegment
+) -> Segment:
+    new = Segment(log.path, prepared.base_offset, prepared.size_bytes)
+    new.max_timestamp = UNKNOWN_TIMESTAMP
+    new.rebuild_index = True
+    first = loaded.segments.index(replaced[0])
+    loaded.segments[first : first + len(replaced)] = [new]
+    loaded.positions.clear()
+    for segment in replaced:
+        segment.retired = True
+        log.size_bytes -= segment.end_position
+        log.host.cache.drop(segment.data)
+        log.host.index_memory.drop(segment)
+    log.size_bytes += prepared.size_bytes
+    return new

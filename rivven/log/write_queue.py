@@ -1,0 +1,248 @@
+"""Batches that have their offsets but are not yet in the file: written in order, on the loop or on the writer
+thread.
+
+A file is not written on the loop while it is being synced: such a write has been seen to stall for 126 ms.
+Small batches then wait for the end of the round, which the next round would wait for anyway; large amounts go
+to the writer thread, whose copying runs beside the loop. A write that fails is cut back to the last whole
+batch.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from rivven.log.files import VECTORS_MAX, Buffer, File
+from rivven.log.host import Host
+from rivven.log.producers import ProducerEntry
+from rivven.log.segment import Segment
+
+THREAD_FROM_BYTES = 128 << 10
+"""Amount from which the writer thread writes rather than the loop."""
+
+
+class Queued:
+    """A batch in the queue, with what is needed to take it back."""
+
+    __slots__ = (
+        "buffer",
+        "file",
+        "next_offset",
+        "old_entry",
+        "position",
+        "producer_id",
+        "record_count",
+        "segment",
+        "segment_before",
+        "size",
+    )
+
+    def __init__(
+        self, buffer: Buffer, segment: Segment, file: File, position: int, size: int, next_offset: int
+    ) -> None:
+        self.buffer = buffer
+        self.segment = segment
+        self.file = file
+        self.position = position
+        self.size = size
+        self.next_offset = next_offset
+        self.record_count = 0
+        self.producer_id = -1
+        self.old_entry: ProducerEntry | None = None
+        self.segment_before = (-1, -1, 0)
+        """The segment's largest timestamp, its offset, and unindexed bytes before this batch."""
+
+
+class WriteFailed(Exception):
+    """Some of the batches could not be written. `whole` of them are in the file, which ends after the last
+    one.
+
+    `fatal`: the file could not be cut back, or the disk refused for another reason than space.
+    """
+
+    def __init__(self, error: OSError, whole: int, fatal: bool) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.whole = whole
+        self.fatal = fatal
+
+
+_OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def write_all(batches: Sequence[Queued]) -> None:
+    """Write batches in order. Raises WriteFailed; then everything from `whole` on is not in any file."""
+    done = 0
+    while done < len(batches):
+        group = _together(batches, done)
+        _write_group(group, done)
+        done += len(group)
+
+
+def write_one(file: File, buffer: Buffer, position: int, size: int) -> None:
+    """Write one batch. Raises WriteFailed."""
+    try:
+        written = file.write((buffer,), position)
+    except OSError as error:
+        raise _cut_back(file, position, error, 0) from error
+    if written != size:
+        batch = Queued(buffer, _NO_SEGMENT, file, position, size, 0)
+        _finish([batch], written, 0)
+
+
+def _together(batches: Sequence[Queued], start: int) -> list[Queued]:
+    """Batches from `start` that follow each other in one file, as many as one call takes."""
+    group = [batches[start]]
+    for batch in batches[start + 1 : start + VECTORS_MAX]:
+        if batch.segment is not group[0].segment:
+            break
+        group.append(batch)
+    return group
+
+
+def _write_group(group: list[Queued], done: int) -> None:
+    size = sum(batch.size for batch in group)
+    try:
+        written = group[0].file.write([batch.buffer for batch in group], group[0].position)
+    except OSError as error:
+        raise _cut_back(group[0].file, group[0].position, error, done) from error
+    if written != size:
+        _finish(group, written, done)
+
+
+def _finish(group: list[Queued], written: int, done: int) -> None:
+    """The write was short: go on with the rest. Every turn writes a byte at least, or fails."""
+    file, start = group[0].file, group[0].position
+    rest = memoryview(b"".join(batch.buffer for batch in group))
+    while written < len(rest):
+        try:
+            more = file.write((rest[written:],), start + written)
+            if more <= 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            whole, position = _whole_batches(group, written)
+            raise _cut_back(file, position, error, done + whole) from error
+        written += more
+
+
+def _whole_batches(group: list[Queued], written: int) -> tuple[int, int]:
+    whole = 0
+    position = group[0].position
+    end = position + written
+    for batch in group:
+        if batch.position + batch.size > end:
+            break
+        whole += 1
+        position = batch.position + batch.size
+    return whole, position
+
+
+def _cut_back(file: File, position: int, error: OSError, whole: int) -> WriteFailed:
+    fatal = error.errno not in _OUT_OF_SPACE
+    try:
+        file.truncate(position)
+    except OSError:
+        fatal = True
+    return WriteFailed(error, whole, fatal)
+
+
+_NO_SEGMENT = Segment("", 0)
+
+
+class QueueOwner(Protocol):
+    """Whose batches these are. All called on the loop."""
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether a sync that runs would stall a write."""
+        ...
+
+    def batches_written(self, batches: Sequence[Queued]) -> None: ...
+
+    def batches_failed(self, batches: Sequence[Queued], failure: WriteFailed) -> None:
+        """These are in no file, and nothing after them is: the queue is empty."""
+        ...
+
+
+class WriteQueue:
+    """One partition's queue. Its bytes are those of requests in flight, whose memory is budgeted."""
+
+    __slots__ = ("_host", "_in_flight", "_owner", "_waiting", "_waiting_bytes", "_waits_for_round")
+
+    def __init__(self, host: Host, owner: QueueOwner) -> None:
+        self._host = host
+        self._owner = owner
+        self._waiting: deque[Queued] = deque()
+        self._waiting_bytes = 0
+        self._in_flight = False
+        self._waits_for_round = False
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits and nothing is being written: the next batch may be written at once."""
+        return not self._in_flight and not self._waiting
+
+    def put(self, batch: Queued) -> None:
+        """Write after everything put before."""
+        self._waiting.append(batch)
+        self._waiting_bytes += batch.size
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        if self._in_flight or not self._waiting:
+            return
+        if self._waiting_bytes >= THREAD_FROM_BYTES:
+            self._submit()
+        elif not self._owner.disturbed:
+            self._write_here()
+        elif not self._waits_for_round:
+            self._waits_for_round = True
+            self._host.committer.after_round(self._round_ended)
+
+    def _round_ended(self) -> None:
+        self._waits_for_round = False
+        self._dispatch()
+
+    def _take(self) -> list[Queued]:
+        batches = list(self._waiting)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        return batches
+
+    def _write_here(self) -> None:
+        batches = self._take()
+        failure = _attempt(batches)
+        self._ended(batches, failure)
+
+    def _submit(self) -> None:
+        batches = self._take()
+        self._in_flight = True
+
+        def job() -> None:
+            failure = _attempt(batches)
+            self._host.threads.post(lambda: self._job_ended(batches, failure))
+
+        self._host.writer.submit(job)
+
+    def _job_ended(self, batches: list[Queued], failure: WriteFailed | None) -> None:
+        self._in_flight = False
+        self._ended(batches, failure)
+        self._dispatch()
+
+    def _ended(self, batches: list[Queued], failure: WriteFailed | None) -> None:
+        whole = len(batches) if failure is None else failure.whole
+        if whole:
+            self._owner.batches_written(batches[:whole])
+        if failure is not None:
+            self._owner.batches_failed(batches[whole:] + self._take(), failure)
+
+
+def _attempt(batches: Sequence[Queued]) -> WriteFailed | None:
+    try:
+        write_all(batches)
+    except WriteFailed as failure:
+        return failure
+    return None
