@@ -55,6 +55,7 @@ _GROUPS = (
         4096,
         "The longest text a consumer may store with a committed offset.",
         minimum=0,
+        maximum=32_767,
     ),
     _fixed(
         "offsets.retention.minutes",

@@ -58,6 +58,9 @@ GROUPS_PER_WAKE = 64
 """Groups whose deadlines are handled in one turn of the event loop; the next wake, a millisecond later,
 goes on. A thousand groups losing their sessions at once must not stall everybody else."""
 
+INT64_MAX = (1 << 63) - 1
+"""A client may ask to keep an offset for as long as an int64 of milliseconds; the sum must stay one."""
+
 _NO_OFFSETS: OffsetTable = {}
 
 
@@ -213,16 +216,16 @@ class GroupMachine:
         error = offsets.check_commit(command, group)
         if error is not ErrorCode.NONE:
             return _answer(ticket, (error,) * len(command.offsets))
-        expire_ms = now_ms + command.retention_ms if command.retention_ms >= 0 else -1
+        expire_ms = min(now_ms + command.retention_ms, INT64_MAX) if command.retention_ms >= 0 else -1
         events, codes = [], []
         for offset in command.offsets:
             if not offsets.metadata_fits(offset.metadata, self._settings):
                 codes.append(ErrorCode.OFFSET_METADATA_TOO_LARGE)
                 continue
             codes.append(ErrorCode.NONE)
-            committed = CommittedOffset(
-                offset.offset, offset.leader_epoch, offset.metadata, now_ms, expire_ms
-            )
+            # The layout with an expiry has no leader epoch; the versions that ask for one send none.
+            epoch = offset.leader_epoch if expire_ms < 0 else -1
+            committed = CommittedOffset(offset.offset, epoch, offset.metadata, now_ms, expire_ms)
             events.append(OffsetStored(command.group_id, offset.topic, offset.partition, committed))
         renewed: tuple[VolatileEvent, ...] = ()
         if group is not None and command.member_id in group.members:

@@ -10,15 +10,18 @@ from dataclasses import replace
 from rivven.coordinator import rebalance
 from rivven.coordinator.commands import JoinGroup, JoinReply
 from rivven.coordinator.group import Group, GroupState, Member
-from rivven.coordinator.settings import GroupSettings
+from rivven.coordinator.settings import MEMBER_BYTES_MAX, GroupSettings, name_fits
 from rivven.coordinator.turn import Turn
 from rivven.errors import ErrorCode
 
 
 def check(command: JoinGroup, group: Group | None, settings: GroupSettings) -> ErrorCode:
     """What can be said without touching the group (None: there is none); NONE lets the join go on."""
-    if not command.group_id:
+    if not command.group_id or not name_fits(command.group_id):
         return ErrorCode.INVALID_GROUP_ID
+    error = _check_sizes(command)
+    if error is not ErrorCode.NONE:
+        return error
     if not settings.session_min_ms <= command.session_timeout_ms <= settings.session_max_ms:
         return ErrorCode.INVALID_SESSION_TIMEOUT
     if group is None:
@@ -35,6 +38,16 @@ def check(command: JoinGroup, group: Group | None, settings: GroupSettings) -> E
         return ErrorCode.NONE if command.instance_id is None else ErrorCode.UNKNOWN_MEMBER_ID
     if command.member_id:
         return check_member(group, command.member_id, command.instance_id)
+    return ErrorCode.NONE
+
+
+def _check_sizes(command: JoinGroup) -> ErrorCode:
+    """What would not fit into a record must never become a member: the whole group could not be stored."""
+    names = (command.client_id, command.client_host, command.instance_id, command.protocol_type)
+    if not all(map(name_fits, names)) or not all(name_fits(name) for name, _ in command.protocols):
+        return ErrorCode.INVALID_REQUEST
+    if sum(len(metadata) for _, metadata in command.protocols) > MEMBER_BYTES_MAX:
+        return ErrorCode.MESSAGE_TOO_LARGE
     return ErrorCode.NONE
 
 

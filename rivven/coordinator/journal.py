@@ -17,7 +17,7 @@ from typing import Protocol
 
 from rivven.clock import Clock
 from rivven.errors import RivvenError
-from rivven.log.partition_log import ReadResult
+from rivven.log.reading import ReadResult
 from rivven.machine.journal import JournalCorrupt
 from rivven.machine.state_machine import JournalRecord
 from rivven.records.batch import build_batch, crc_matches, iterate_batches, read_records
@@ -105,8 +105,8 @@ class PartitionJournal:
         offset = store.log_start_offset
         while offset < end:
             result = await store.read_from(offset, LOAD_BYTES)
-            if result.next_offset <= offset:
-                raise JournalCorrupt(f"no batch at or after offset {offset} of __consumer_offsets")
+            if not result.size:
+                break  # compaction took everything up to the end
             for buffer in result.buffers:
                 for record in _records(buffer):
                     yield record
@@ -202,7 +202,7 @@ class PartitionJournal:
             self._refusal = None
 
 
-def _records(buffer: bytes | memoryview) -> list[JournalRecord]:
+def _records(buffer: bytes | bytearray | memoryview) -> list[JournalRecord]:
     found: list[JournalRecord] = []
     for position, header in iterate_batches(buffer):
         if not crc_matches(buffer, position, header):

@@ -11,6 +11,7 @@ from rivven.coordinator import rebalance
 from rivven.coordinator.commands import Heartbeat, LeaveGroup, SyncGroup
 from rivven.coordinator.group import Group, GroupState
 from rivven.coordinator.joining import check_member
+from rivven.coordinator.settings import GROUP_BYTES_MAX
 from rivven.coordinator.turn import Turn
 from rivven.errors import ErrorCode
 
@@ -32,7 +33,15 @@ def check_sync(command: SyncGroup, group: Group | None) -> ErrorCode:
         return ErrorCode.INCONSISTENT_GROUP_PROTOCOL
     if group.state is GroupState.PREPARING:
         return ErrorCode.REBALANCE_IN_PROGRESS
+    if command.member_id == group.leader and _size(group, command) > GROUP_BYTES_MAX:
+        return ErrorCode.MESSAGE_TOO_LARGE
     return ErrorCode.NONE
+
+
+def _size(group: Group, command: SyncGroup) -> int:
+    """Bytes of metadata and assignments that the leader's sync would make durable."""
+    metadata = sum(len(member.metadata(group.protocol)) for member in group.members.values())
+    return metadata + sum(len(assignment) for _, assignment in command.assignments)
 
 
 def sync(turn: Turn, command: SyncGroup, ticket: int | None) -> None:

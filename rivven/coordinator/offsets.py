@@ -9,7 +9,7 @@ from rivven.coordinator.commands import CommitOffsets, OffsetTable
 from rivven.coordinator.events import CommittedOffset
 from rivven.coordinator.group import Group, GroupState
 from rivven.coordinator.joining import check_member
-from rivven.coordinator.settings import GroupSettings
+from rivven.coordinator.settings import GroupSettings, name_fits
 from rivven.coordinator.subscription import topics_of
 from rivven.errors import ErrorCode
 
@@ -23,6 +23,8 @@ def check_commit(command: CommitOffsets, group: Group | None) -> ErrorCode:
     Without generation, member and instance it is an administrator or a consumer that assigns itself:
     welcome only while the group has no members.
     """
+    if not name_fits(command.group_id):
+        return ErrorCode.INVALID_GROUP_ID
     if group is None:
         if command.generation < 0:
             return ErrorCode.NONE

@@ -1,4 +1,5 @@
-"""What an operator can set about groups, in the units the machine uses. Declarations only."""
+"""What an operator can set about groups, in the units the machine uses, and what nobody can: the limits
+that keep every group writable as records of `__consumer_offsets`. Declarations only."""
 
 from __future__ import annotations
 
@@ -7,6 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 MS_PER_MINUTE = 60_000
+
+NAME_BYTES_MAX = 32_000
+"""Of group ids, instance ids, client ids, assignors: their length is an int16 in the records, and a member
+id is an instance or client id with a suffix."""
+
+MEMBER_BYTES_MAX = 1 << 20
+"""Of one member's metadata over all its assignors: kept in memory for as long as it is a member."""
+
+GROUP_BYTES_MAX = 16 << 20
+"""Of a group's metadata and assignments together: they are one record, written at once."""
+
+
+def name_fits(name: str | None) -> bool:
+    """Whether a name chosen by a client is short enough to be stored."""
+    return name is None or len(name) * 4 <= NAME_BYTES_MAX or len(name.encode()) <= NAME_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)
