@@ -48,7 +48,8 @@ def load(
     problem found.
     """
     source = str(path) if path else "environment"
-    content = read_yaml(path) if path else {}
+    # A section whose every line is a comment reads as null; it says as much as one that is not there.
+    content = {key: value for key, value in (read_yaml(path) if path else {}).items() if value is not None}
     data = {**_development(content, overrides or {}), **content} if dev else content
     origins = overrides_from(env, data)
     data.update(overrides or {})

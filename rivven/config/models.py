@@ -307,7 +307,7 @@ class Config(_Strict):
     authorization: AuthorizationConfig = Field(default=AuthorizationConfig(), description="Authorisation.")
     limits: LimitsConfig = Field(default=LimitsConfig(), description="Bounds.")
     broker_overrides: dict[str, str] = Field(
-        default={}, alias="broker", description="Settings by their Kafka names; see the table below."
+        default={}, alias="broker", description="Broker settings by their Kafka names."
     )
     metrics: MetricsConfig = Field(default=MetricsConfig(), description="Metrics and health.")
     logging: LoggingConfig = Field(default=LoggingConfig(), description="Logs.")

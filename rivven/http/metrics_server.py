@@ -46,10 +46,18 @@ class MetricsServer:
         self._socket: socket.socket | None = None
         self._serving: asyncio.Task[None] | None = None
 
+    def bind(self) -> Address:
+        """Take the address and return the real one; answers come after `start`. Raises OSError."""
+        if self._socket is None:
+            self._socket = _listening_socket(self._bind)
+        host, port = self._socket.getsockname()[:2]
+        return Address(host, port)
+
     async def start(self) -> Address:
-        """Listen and return the real address; raises OSError when it cannot be had."""
-        sock = _listening_socket(self._bind)
-        self._socket = sock
+        """Serve and return the real address; raises OSError when it cannot be had."""
+        address = self.bind()
+        sock = self._socket
+        assert sock is not None
         try:
             self._server = await asyncio.to_thread(
                 _import_and_build, self._metrics, self._health, self._ready
@@ -58,9 +66,8 @@ class MetricsServer:
             sock.close()
             raise
         self._serving = self._tasks.spawn(self._server.serve(sockets=[sock]), "metrics listener")
-        host, port = sock.getsockname()[:2]
-        _log.info("metrics listener ready", host=host, port=port)
-        return Address(host, port)
+        _log.info("metrics listener ready", address=str(address))
+        return address
 
     async def stop(self) -> None:
         """Stop accepting, let what is in flight end for STOP_SECONDS_MAX, close."""

@@ -90,6 +90,15 @@ async def test_a_taken_port_is_an_os_error(served: tuple[Broker, Metrics, Addres
     await other.stop()
 
 
+async def test_the_address_is_known_before_serving() -> None:
+    server = MetricsServer("127.0.0.1:0", Metrics(), dict, lambda: True)
+    address = server.bind()
+    assert address.port != 0
+    assert await server.start() == address
+    assert (await ask(address, "/readyz"))[0] == 200
+    await server.stop()
+
+
 async def test_an_open_connection_does_not_delay_the_end() -> None:
     server = MetricsServer("127.0.0.1:0", Metrics(), dict, lambda: True)
     address = await server.start()
