@@ -1,0 +1,242 @@
+"""The background task: which log it takes, what a failure does, and one pass in a real worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from rivven.config.topic_settings import TopicConfig
+from rivven.errors import StorageFailed
+from rivven.log import compaction_swap
+from rivven.log.compaction import CleanableView, SealedSegment
+from rivven.log.compaction_swap import PreparedSegment
+from rivven.log.compactor import FAILURE_PAUSE_MS, Compactor, Workers
+from rivven.log.files import OsFiles
+from rivven.log.worker_jobs import WorkerLost, find_job
+from rivven.log.workers import WorkerPool
+from rivven.records.batch import Record, build_batch, iterate_batches, parse_header, read_records, seal_batch
+
+CONFIG = TopicConfig(cleanup_policy=frozenset({"compact"}), segment_bytes=1 << 20)
+
+
+class Time:
+    """A clock that stands still until told."""
+
+    def __init__(self) -> None:
+        self.ms = 1_000_000
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def monotonic(self) -> float:
+        return self.ms / 1000
+
+
+class InlineWorkers:
+    """Jobs run here; `fail_with` makes the next clean job fail."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.fail_with: Exception | None = None
+
+    async def run(self, name: str, *args: Any) -> Any:
+        self.names.append(name)
+        if name == "compaction_clean" and self.fail_with is not None:
+            error, self.fail_with = self.fail_with, None
+            raise error
+        return find_job(name)(*args)
+
+
+class SegmentsOnDisk:
+    """Satisfies `compactor.CleanableLog` over files in a directory."""
+
+    def __init__(self, root: Path, number: int, config: TopicConfig = CONFIG) -> None:
+        self.topic_id = UUID(int=number)
+        self.partition = 0
+        self.config = config
+        self.directory = root / f"{number}"
+        self.directory.mkdir()
+        self.end = 0
+        self.replaces = True
+        self.replaced: list[list[int]] = []
+
+    def write(self, *keys: bytes) -> None:
+        """One more sealed segment with a record for each key."""
+        records = [Record(self.end + i, 5, key, b"%d" % (self.end + i), []) for i, key in enumerate(keys)]
+        (self.directory / f"{self.end:020d}.log").write_bytes(build_batch(records))
+        self.end += len(keys)
+
+    def cleanable(self, now_ms: int) -> CleanableView | None:
+        paths = sorted(self.directory.glob("*.log"))
+        bases = [int(path.stem) for path in paths]
+        segments = tuple(
+            SealedSegment(base, end, str(path), path.stat().st_size)
+            for base, end, path in zip(bases, [*bases[1:], self.end], paths, strict=True)
+        )
+        return CleanableView(str(self.directory), segments, self.config, {})
+
+    async def replace_segments(self, old: Sequence[int], prepared: PreparedSegment) -> bool:
+        if not self.replaces:
+            return False
+        self.replaced.append(list(old))
+        compaction_swap.commit(OsFiles(), str(self.directory), prepared)
+        compaction_swap.finish(OsFiles(), str(self.directory), prepared.base_offset, prepared.end_offset)
+        return True
+
+    def values(self) -> dict[bytes | None, bytes | None]:
+        found: dict[bytes | None, bytes | None] = {}
+        for path in sorted(self.directory.glob("*.log")):
+            content = path.read_bytes()
+            for position, header in iterate_batches(content):
+                found.update((r.key, r.value) for r in read_records(content, position, header))
+        return found
+
+    def names(self) -> list[str]:
+        return sorted(path.name.lstrip("0") for path in self.directory.iterdir())
+
+
+def compactor(*logs: SegmentsOnDisk, workers: Workers, clock: Time | None = None) -> Compactor:
+    return Compactor(
+        logs=lambda: logs,
+        workers=workers,
+        files=OsFiles(),
+        clock=clock or Time(),
+        dedupe_buffer_bytes=1 << 20,
+        backoff_ms=1,
+    )
+
+
+async def test_a_pass_cleans_and_remembers_how_far(tmp_path: Path) -> None:
+    log, workers = SegmentsOnDisk(tmp_path, 1), InlineWorkers()
+    log.write(b"a", b"b")
+    log.write(b"a", b"c")
+    task = compactor(log, workers=workers)
+    assert await task.clean_dirtiest()
+    assert log.values() == {b"b": b"1", b"a": b"2", b"c": b"3"}
+    assert log.replaced == [[0, 2]]
+    assert log.names() == [".log", "compaction.checkpoint"]
+    assert workers.names == ["compaction_begin", "compaction_clean", "compaction_end"]
+    assert (task.totals.passes, task.totals.records_removed) == (1, 1)
+    assert not await task.clean_dirtiest()
+    restarted = compactor(log, workers=workers)
+    assert not await restarted.clean_dirtiest()
+
+
+async def test_the_dirtiest_log_is_first_and_a_clean_one_is_left(tmp_path: Path) -> None:
+    logs = [SegmentsOnDisk(tmp_path, number) for number in range(3)]
+    task = compactor(*logs, workers=InlineWorkers())
+    for log in logs:
+        log.write(b"a", b"b", b"c")
+    for _ in logs:
+        assert await task.clean_dirtiest()
+    logs[1].write(b"a" * 400)
+    logs[2].write(b"a" * 4000)
+    for log in logs:
+        log.replaced.clear()
+    assert await task.clean_dirtiest()
+    assert [len(log.replaced) for log in logs] == [0, 0, 1]
+    assert await task.clean_dirtiest()
+    assert [len(log.replaced) for log in logs] == [0, 1, 1]
+    assert not await task.clean_dirtiest()
+
+
+async def test_damage_makes_a_partition_uncleanable_and_others_go_on(tmp_path: Path) -> None:
+    bad, good = SegmentsOnDisk(tmp_path, 1), SegmentsOnDisk(tmp_path, 2)
+    bad.write(b"a" * 5000)
+    path = bad.directory / f"{0:020d}.log"
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+    good.write(b"a", b"a")
+    task = compactor(bad, good, workers=InlineWorkers())
+    for _ in range(2):
+        await task.clean_dirtiest()
+    assert (task.totals.uncleanable_partitions, task.totals.failures, task.totals.passes) == (1, 1, 1)
+    assert path.read_bytes() == content
+    assert bad.names() == [".log"]
+    assert not await task.clean_dirtiest()
+    assert task.totals.failures == 1
+
+
+@pytest.mark.parametrize(
+    "error", [WorkerLost("gone"), OSError(28, "No space left on device"), StorageFailed("x")]
+)
+async def test_other_failures_are_tried_again_after_a_pause(tmp_path: Path, error: Exception) -> None:
+    log, workers, clock = SegmentsOnDisk(tmp_path, 1), InlineWorkers(), Time()
+    log.write(b"a", b"a")
+    task = compactor(log, workers=workers, clock=clock)
+    workers.fail_with = error
+    assert not await task.clean_dirtiest()
+    assert workers.names[-1] == "compaction_end"
+    assert (task.totals.failures, task.totals.uncleanable_partitions) == (1, 0)
+    clock.ms += FAILURE_PAUSE_MS - 1
+    assert not await task.clean_dirtiest()
+    assert workers.names[-1] == "compaction_end"
+    clock.ms += 1
+    assert await task.clean_dirtiest()
+    assert log.values() == {b"a": b"1"}
+
+
+async def test_a_log_that_changed_meanwhile_keeps_its_files(tmp_path: Path) -> None:
+    log = SegmentsOnDisk(tmp_path, 1)
+    log.write(b"a", b"a")
+    log.replaces = False
+    task = compactor(log, workers=InlineWorkers())
+    before = log.names()
+    assert not await task.clean_dirtiest()
+    assert log.names() == before
+    assert task.totals.passes == 0
+    log.replaces = True
+    assert await task.clean_dirtiest()
+
+
+async def test_unreadable_batches_are_counted_and_kept(tmp_path: Path) -> None:
+    log = SegmentsOnDisk(tmp_path, 1)
+    log.write(b"a", b"a")
+    broken = seal_batch(parse_header(build_batch([Record(2, 5, b"k", b"v")])), b"\xff" * 9)
+    (log.directory / f"{2:020d}.log").write_bytes(broken)
+    log.end = 3
+    task = compactor(log, workers=InlineWorkers())
+    assert await task.clean_dirtiest()
+    assert task.totals.unreadable_batches == 1
+    assert broken in next(iter(log.directory.glob("*.log"))).read_bytes()
+
+
+async def test_forgotten_partitions_leave_no_trace(tmp_path: Path) -> None:
+    logs = [SegmentsOnDisk(tmp_path, 1), SegmentsOnDisk(tmp_path, 2)]
+    for log in logs:
+        log.write(b"a" * 5000)
+        path = log.directory / f"{0:020d}.log"
+        path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    task = compactor(*logs, workers=InlineWorkers())
+    for _ in range(2):
+        assert not await task.clean_dirtiest()
+    assert task.totals.uncleanable_partitions == 2
+    task._logs = lambda: logs[:1]  # one topic is deleted
+    assert not await task.clean_dirtiest()
+    assert task.totals.uncleanable_partitions == 1
+
+
+async def test_a_pass_in_a_real_worker_while_the_task_runs(tmp_path: Path) -> None:
+    log, pool = SegmentsOnDisk(tmp_path, 1), WorkerPool()
+    for start in range(0, 1000, 100):
+        log.write(*(b"key-%d" % (n % 150) for n in range(start, start + 100)))
+    task = compactor(log, workers=pool)
+    running = asyncio.create_task(task.run())
+    try:
+        for _ in range(2000):
+            if task.totals.passes:
+                break
+            await asyncio.sleep(0.01)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await pool.close()
+    assert task.totals.passes == 1
+    assert log.values() == {b"key-%d" % (n % 150): b"%d" % n for n in range(850, 1000)}
+    assert task.totals.records_removed == 850
