@@ -1,6 +1,6 @@
-"""Opening a batch in the right place: at once when it is small and plain, else in a worker process.
+"""Opening a produced batch in the right place: at once when it is small and plain, else in a worker process.
 
-Asynchronous because of the worker; it decides nothing that `validation` and `timestamps` do not.
+Asynchronous because of the worker; it decides nothing that `validation` does not.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from rivven.config.topic_settings import TopicConfig
-from rivven.records.batch import BatchHeader, parse_header
-from rivven.records.timestamps import first_offset_with_timestamp, max_timestamp_offset, may_search_inline
+from rivven.records.batch import BatchHeader
 from rivven.records.validation import may_open_inline, open_and_validate, target_codec
 
 
@@ -33,28 +32,3 @@ async def open_batch(
         return batch
     rewritten = await workers.run("open_and_validate", batch, *arguments)
     return batch if rewritten is None else bytearray(rewritten)
-
-
-class WorkerBatchOpener:
-    """Time lookup in one batch of the log (satisfies `rivven.log.host.BatchOpener`).
-
-    Raises RecordsUnreadable for the client's own undecodable data, and the typed errors of the workers.
-    """
-
-    def __init__(self, workers: Workers) -> None:
-        self._workers = workers
-
-    async def first_offset_with_timestamp(self, batch: bytes, timestamp: int) -> tuple[int, int] | None:
-        """(offset, timestamp) of the first record at or after `timestamp`, None when there is none."""
-        if may_search_inline(parse_header(batch)):
-            return first_offset_with_timestamp(batch, timestamp)
-        found: tuple[int, int] | None
-        found = await self._workers.run("first_offset_with_timestamp", batch, timestamp)
-        return found
-
-    async def max_timestamp_offset(self, batch: bytes) -> tuple[int, int] | None:
-        """(offset, timestamp) of the first record with the largest timestamp, None without timestamps."""
-        if may_search_inline(parse_header(batch)):
-            return max_timestamp_offset(batch)
-        found: tuple[int, int] | None = await self._workers.run("max_timestamp_offset", batch)
-        return found

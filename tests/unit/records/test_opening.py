@@ -8,10 +8,10 @@ import pytest
 
 from rivven.config.topic_settings import TopicConfig
 from rivven.errors import InvalidRecord
-from rivven.records import timestamps, validation
 from rivven.records.batch import Record, build_batch, parse_header
 from rivven.records.compression import GZIP, LZ4
-from rivven.records.opening import WorkerBatchOpener, open_batch
+from rivven.records.opening import open_batch
+from rivven.records.validation import open_and_validate
 
 COMPACTED = TopicConfig(cleanup_policy=frozenset({"compact"}))
 
@@ -24,9 +24,8 @@ class InlineWorkers:
 
     async def run(self, name: str, *args: Any) -> Any:
         self.asked.append(name)
-        module = validation if hasattr(validation, name) else timestamps
-        result = getattr(module, name)(*args)
-        return bytes(result) if isinstance(result, bytearray) else result
+        result = open_and_validate(*args)
+        return None if result is None else bytes(result)
 
 
 async def test_small_plain_batches_stay_on_the_loop() -> None:
@@ -56,17 +55,3 @@ async def test_refusals_arrive_either_way(codec: int) -> None:
     with pytest.raises(InvalidRecord) as caught:
         await open_batch(InlineWorkers(), view, parse_header(view), COMPACTED)
     assert caught.value.record_errors
-
-
-async def test_time_lookup_goes_to_a_worker_only_for_what_is_large_or_compressed() -> None:
-    workers = InlineWorkers()
-    opener = WorkerBatchOpener(workers)
-    records = [Record(5, 100, b"k", b"v"), Record(6, 300, b"k", b"v")]
-    plain, squeezed = bytes(build_batch(records)), bytes(build_batch(records, codec=LZ4))
-    assert await opener.first_offset_with_timestamp(plain, 200) == (6, 300)
-    assert await opener.max_timestamp_offset(plain) == (6, 300)
-    assert workers.asked == []
-    assert await opener.first_offset_with_timestamp(squeezed, 301) is None
-    assert await opener.first_offset_with_timestamp(squeezed, 1) == (5, 100)
-    assert await opener.max_timestamp_offset(squeezed) == (6, 300)
-    assert workers.asked == ["first_offset_with_timestamp"] * 2 + ["max_timestamp_offset"]
