@@ -7,9 +7,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rivven.api import authentication, fetch, group_offsets, groups, metadata, offsets, produce
+from rivven.api import (
+    acls,
+    authentication,
+    cluster_admin,
+    configs,
+    credentials,
+    fetch,
+    group_offsets,
+    groups,
+    metadata,
+    offsets,
+    produce,
+    producers,
+    topic_partitions,
+    topics,
+)
 from rivven.api.table import Row, Table
-from rivven.protocol.api import ApiKey
+from rivven.protocol.api import APIS, ApiKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +41,32 @@ class HandlerSet:
     groups: groups.GroupHandlers
     group_admin: groups.GroupAdminHandlers
     group_offsets: group_offsets.GroupOffsetHandlers
+    topics: topics.TopicHandlers
+    configs: configs.ConfigHandlers
+    acls: acls.AclHandlers
+    credentials: credentials.CredentialHandlers
+    cluster: cluster_admin.ClusterHandlers
+    producers: producers.ProducerHandlers
+    topic_partitions: topic_partitions.TopicPartitionsHandler
 
 
 def build_table(handlers: HandlerSet) -> Table:
-    """All rows."""
-    return Table([*_session_rows(handlers), *_data_rows(handlers), *_group_rows(handlers)])
+    """All rows. Raises ValueError when a range is offered without a row."""
+    table = Table(
+        [
+            *_session_rows(handlers),
+            *_data_rows(handlers),
+            *_group_rows(handlers),
+            *_topic_rows(handlers),
+            *_config_rows(handlers),
+            *_security_rows(handlers),
+            *_cluster_rows(handlers),
+        ]
+    )
+    missing = [key.name for key in APIS if key not in table.rows]
+    if missing:
+        raise ValueError(f"offered without a handler: {', '.join(missing)}")
+    return table
 
 
 def _session_rows(h: HandlerSet) -> list[Row]:
@@ -104,4 +140,100 @@ def _group_rows(h: HandlerSet) -> list[Row]:
             failed=group_offsets.offset_fetch_failed,
         ),
         Row(ApiKey.OFFSET_DELETE, group_offsets.OFFSET_DELETE_RULES, h.group_offsets.offset_delete),
+    ]
+
+
+def _topic_rows(h: HandlerSet) -> list[Row]:
+    return [
+        Row(ApiKey.CREATE_TOPICS, topics.CREATE_TOPICS_RULES, h.topics.create_topics),
+        Row(
+            ApiKey.DELETE_TOPICS,
+            topics.DELETE_TOPICS_RULES,
+            h.topics.delete_topics,
+            failed=topics.delete_topics_failed,
+        ),
+        Row(ApiKey.CREATE_PARTITIONS, topics.CREATE_PARTITIONS_RULES, h.topics.create_partitions),
+        Row(ApiKey.DELETE_RECORDS, topics.DELETE_RECORDS_RULES, h.topics.delete_records),
+        Row(
+            ApiKey.DESCRIBE_TOPIC_PARTITIONS,
+            topic_partitions.DESCRIBE_TOPIC_PARTITIONS_RULES,
+            h.topic_partitions.describe_topic_partitions,
+            failed=topic_partitions.describe_topic_partitions_failed,
+        ),
+        Row(
+            ApiKey.INIT_PRODUCER_ID,
+            producers.INIT_PRODUCER_ID_RULES,
+            h.producers.init_producer_id,
+            failed=producers.init_producer_id_failed,
+        ),
+        Row(ApiKey.DESCRIBE_PRODUCERS, producers.DESCRIBE_PRODUCERS_RULES, h.producers.describe_producers),
+    ]
+
+
+def _config_rows(h: HandlerSet) -> list[Row]:
+    return [
+        Row(
+            ApiKey.DESCRIBE_CONFIGS,
+            configs.DESCRIBE_CONFIGS_RULES,
+            h.configs.describe_configs,
+            failed=configs.describe_configs_failed,
+        ),
+        Row(
+            ApiKey.ALTER_CONFIGS,
+            configs.ALTER_CONFIGS_RULES,
+            h.configs.alter_configs,
+            failed=configs.alter_configs_failed,
+        ),
+        Row(
+            ApiKey.INCREMENTAL_ALTER_CONFIGS,
+            configs.INCREMENTAL_ALTER_CONFIGS_RULES,
+            h.configs.incremental_alter_configs,
+            failed=configs.incremental_alter_configs_failed,
+        ),
+        Row(
+            ApiKey.LIST_CONFIG_RESOURCES,
+            configs.LIST_CONFIG_RESOURCES_RULES,
+            h.configs.list_config_resources,
+        ),
+    ]
+
+
+def _security_rows(h: HandlerSet) -> list[Row]:
+    return [
+        Row(ApiKey.DESCRIBE_ACLS, acls.DESCRIBE_ACLS_RULES, h.acls.describe_acls),
+        Row(ApiKey.CREATE_ACLS, acls.CREATE_ACLS_RULES, h.acls.create_acls),
+        Row(ApiKey.DELETE_ACLS, acls.DELETE_ACLS_RULES, h.acls.delete_acls),
+        Row(
+            ApiKey.DESCRIBE_USER_SCRAM_CREDENTIALS,
+            credentials.DESCRIBE_USER_SCRAM_CREDENTIALS_RULES,
+            h.credentials.describe_user_scram_credentials,
+        ),
+        Row(
+            ApiKey.ALTER_USER_SCRAM_CREDENTIALS,
+            credentials.ALTER_USER_SCRAM_CREDENTIALS_RULES,
+            h.credentials.alter_user_scram_credentials,
+        ),
+    ]
+
+
+def _cluster_rows(h: HandlerSet) -> list[Row]:
+    return [
+        Row(
+            ApiKey.DESCRIBE_CLUSTER,
+            cluster_admin.DESCRIBE_CLUSTER_RULES,
+            h.cluster.describe_cluster,
+            failed=cluster_admin.describe_cluster_failed,
+        ),
+        Row(ApiKey.DESCRIBE_LOG_DIRS, cluster_admin.DESCRIBE_LOG_DIRS_RULES, h.cluster.describe_log_dirs),
+        Row(ApiKey.ELECT_LEADERS, cluster_admin.ELECT_LEADERS_RULES, h.cluster.elect_leaders),
+        Row(
+            ApiKey.ALTER_PARTITION_REASSIGNMENTS,
+            cluster_admin.ALTER_PARTITION_REASSIGNMENTS_RULES,
+            h.cluster.alter_partition_reassignments,
+        ),
+        Row(
+            ApiKey.LIST_PARTITION_REASSIGNMENTS,
+            cluster_admin.LIST_PARTITION_REASSIGNMENTS_RULES,
+            h.cluster.list_partition_reassignments,
+        ),
     ]

@@ -9,15 +9,17 @@ Stopping goes the other way: no new connections, finish and answer, groups, meta
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from rivven.api.catalogue import build_table
 from rivven.api.dispatch import Dispatch
 from rivven.api.memory import MemoryBudget
-from rivven.app.failures import ExitCode, StartFailed
-from rivven.app.first_start import ensure_credentials
+from rivven.app.failures import ExitCode, StartFailed, address_failure
+from rivven.app.first_start import ensure_credentials, ensure_dev_certificates
 from rivven.app.handlers import build_handlers
 from rivven.app.network import Network
 from rivven.app.storage import Storage
@@ -25,6 +27,7 @@ from rivven.clock import SystemClock
 from rivven.config.models import Config
 from rivven.coordinator.service import GroupCoordinator
 from rivven.coordinator.settings import group_settings
+from rivven.errors import RivvenError
 from rivven.http.metrics_server import MetricsServer
 from rivven.log.compactor import JOB_SECONDS_MAX as CLEANING_SECONDS_MAX
 from rivven.log.compactor import NICENESS, Compactor
@@ -60,11 +63,12 @@ class Broker:
         self._requests = Tasks()
         self._metrics = Metrics({int(key): key.name for key in ApiKey})
         self._network = Network(config)
-        self._storage = Storage(config, self._clock, self._metrics)
         self._client_workers = WorkerPool()
+        self._storage = Storage(config, self._clock, self._metrics, self._client_workers)
         self._cleaner_workers = WorkerPool(job_seconds_max=CLEANING_SECONDS_MAX, niceness=NICENESS)
         self._metadata: MetadataService | None = None
         self._groups: GroupCoordinator | None = None
+        self._replicas: Replicas | None = None
         self._metrics_server: MetricsServer | None = None
         self._metrics_address = ""
         self._ready = False
@@ -77,9 +81,12 @@ class Broker:
         """Become ready. Raises StartFailed; then call `abort`."""
         config = self._config
         self._network.bind()
-        await self._storage.open()
+        self._bind_metrics()
+        directory = self._storage.open()
+        if config.dev:
+            ensure_dev_certificates(config, self._clock)
         metadata = await self._open_metadata()
-        replicas = Replicas(self._storage.directory, metadata.topic_defaults)
+        replicas = Replicas(directory, metadata.topic_defaults)
         self._metadata, self._replicas = metadata, replicas
         self.first_start_lines = await ensure_credentials(
             config, self._config_path, metadata, self._network.bound_port
@@ -102,8 +109,15 @@ class Broker:
             broker=config.broker,
             entropy=os.urandom,
         )
-        await metadata.start()
-        await self._storage.remember_cluster(metadata.image.cluster_id)
+        self._metadata = metadata
+        try:
+            await metadata.start()
+        except (RivvenError, OSError) as error:
+            raise StartFailed(
+                f"the metadata cannot be read: {error}",
+                "restore the file named, or the data directory, from a backup",
+                ExitCode.STORAGE,
+            ) from None
         return metadata
 
     async def _open_groups(self, metadata: MetadataService, replicas: Replicas) -> GroupCoordinator:
@@ -191,6 +205,9 @@ class Broker:
             tasks=self._requests,
             clock=self._clock,
             metrics=self._metrics,
+            disk=self._storage,
+            explicit=config.broker_explicit,
+            insecure=config.insecure,
         )
         dispatch = Dispatch(
             build_table(handlers),
@@ -227,21 +244,21 @@ class Broker:
         self._tasks.spawn(self._storage.keep_tidy(replicas, metadata), "retention")
         self._metrics.stalls.start()
 
-    async def start_metrics(self) -> None:
-        """Open the HTTP listener; done after the Kafka listeners accept, so that they do not wait for it."""
-        if not self._config.metrics.enabled:
+    def _bind_metrics(self) -> None:
+        settings = self._config.metrics
+        if not settings.enabled:
             return
-        server = MetricsServer(self._config.metrics.bind, self._metrics, self.health, lambda: self._ready)
+        server = MetricsServer(settings.bind, self._metrics, self.health, lambda: self._ready)
         try:
-            address = await server.start()
+            self._metrics_address = str(server.bind())
         except OSError as error:
-            raise StartFailed(
-                f"cannot listen on {self._config.metrics.bind} (metrics): {error.strerror or error}",
-                "change metrics.bind, or set metrics.enabled: false",
-                ExitCode.ADDRESS,
-            ) from None
+            raise address_failure("metrics", settings.bind, error) from None
         self._metrics_server = server
-        self._metrics_address = str(address)
+
+    async def start_metrics(self) -> None:
+        """Serve HTTP; done after the Kafka listeners accept, so that they do not wait for its imports."""
+        if self._metrics_server is not None:
+            await self._metrics_server.start()
 
     def ready_facts(self) -> dict[str, object]:
         """What the ready line says: identity and real addresses."""
@@ -257,11 +274,11 @@ class Broker:
 
     def health(self) -> dict[str, object]:
         """What /healthz says; `healthy` is false while the data directory or a partition is offline."""
-        offline = [str(partition) for partition in self._replicas if not partition.online]
+        offline = sum(not partition.online for partition in self._replicas or ())
         return {
-            "healthy": self._storage.directory.online and not offline,
-            "directory_online": self._storage.directory.online,
-            "offline_partitions": len(offline),
+            "healthy": self._storage.online and not offline,
+            "directory_online": self._storage.online,
+            "offline_partitions": offline,
         }
 
     # -- stopping --------------------------------------------------------------------------------------------
@@ -304,3 +321,14 @@ class Broker:
         await self._client_workers.close()
         await self._cleaner_workers.close()
         await self._storage.close()
+
+
+@contextlib.asynccontextmanager
+async def offline_metadata(config: Config) -> AsyncIterator[MetadataService]:
+    """The metadata of a data directory no broker is using, for offline tools. Raises StartFailed."""
+    broker = Broker(config)
+    try:
+        broker._storage.open()
+        yield await broker._open_metadata()
+    finally:
+        await broker._close()

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from rivven.api.acls import AclHandlers
 from rivven.api.authentication import AuthenticationHandlers, VersionsHandler
 from rivven.api.catalogue import HandlerSet
+from rivven.api.cluster_admin import ClusterHandlers, DiskView
+from rivven.api.configs import ConfigHandlers
+from rivven.api.credentials import CredentialHandlers
 from rivven.api.fetch import FetchHandler
 from rivven.api.group_offsets import GroupOffsetHandlers
 from rivven.api.groups import FindCoordinatorHandler, GroupAdminHandlers, GroupHandlers
@@ -11,6 +17,9 @@ from rivven.api.memory import MemoryBudget
 from rivven.api.metadata import AutoCreate, MetadataHandler
 from rivven.api.offsets import OffsetHandlers
 from rivven.api.produce import ProduceHandler
+from rivven.api.producers import ProducerHandlers
+from rivven.api.topic_partitions import TopicPartitionsHandler
+from rivven.api.topics import TopicHandlers
 from rivven.clock import Clock
 from rivven.coordinator.service import GroupCoordinator
 from rivven.errors import ErrorCode, RivvenError
@@ -35,12 +44,16 @@ def build_handlers(
     tasks: Tasks,
     clock: Clock,
     metrics: Metrics,
+    disk: DiskView,
+    explicit: Collection[str],
+    insecure: bool,
 ) -> HandlerSet:
     """The handlers of the API table."""
     broker = metadata.static_broker_values
     fetch_bytes_max = broker["fetch.max.bytes"]
     assert isinstance(fetch_bytes_max, int)
     auto_create = _auto_create(metadata, replicas) if broker["auto.create.topics.enable"] else None
+    configs = ConfigHandlers(metadata, replicas, explicit)
     return HandlerSet(
         versions=VersionsHandler(ApiVersionsAnswers({int(key): span for key, span in API_RANGES.items()})),
         authentication=AuthenticationHandlers(admission, clock, metrics),
@@ -58,6 +71,13 @@ def build_handlers(
         groups=GroupHandlers(groups),
         group_admin=GroupAdminHandlers(groups),
         group_offsets=GroupOffsetHandlers(groups, lambda topic: len(replicas.partitions_of(topic))),
+        topics=TopicHandlers(metadata, replicas, configs.entries_of),
+        configs=configs,
+        acls=AclHandlers(metadata, enabled=not insecure),
+        credentials=CredentialHandlers(metadata),
+        cluster=ClusterHandlers(metadata.node_id, metadata.image.cluster_id, replicas, disk),
+        producers=ProducerHandlers(metadata, replicas),
+        topic_partitions=TopicPartitionsHandler(metadata.node_id, lambda: metadata.image, replicas),
     )
 
 

@@ -14,18 +14,20 @@ import signal
 import sys
 from pathlib import Path
 
-from rivven.app.broker import Broker
+from rivven.app.broker import Broker, offline_metadata
 from rivven.app.failures import ExitCode, StartFailed
+from rivven.app.first_start import store_first_admin
 from rivven.app.process import raise_descriptor_limit, settle
 from rivven.config.models import Config
+from rivven.security.bootstrap import FirstAdmin, make_first_admin
 
 _log = logging.getLogger("rivven.app")
 
 
-def run(config: Config, *, ready_file: Path | None = None, show: list[str] | None = None) -> int:
-    """Serve until a signal; returns the exit code. `show` are lines printed once, before the ready line."""
+def run(config: Config, *, config_path: Path | None = None, ready_file: Path | None = None) -> int:
+    """Serve until a signal; returns the exit code."""
     try:
-        return asyncio.run(_serve(config, ready_file, show or []))
+        return asyncio.run(_serve(config, config_path, ready_file))
     except StartFailed as failure:
         print_failure(failure)
         return failure.exit_code
@@ -33,14 +35,37 @@ def run(config: Config, *, ready_file: Path | None = None, show: list[str] | Non
         return ExitCode.FORCED
 
 
+def init(config: Config, name: str) -> FirstAdmin:
+    """Store the first user of a stopped broker. Raises StartFailed."""
+    return asyncio.run(_init(config, name))
+
+
 def print_failure(failure: StartFailed) -> None:
     """One line and a hint on standard error."""
     sys.stderr.write(f"rivven: {failure.reason}\n  hint: {failure.hint}\n")
 
 
-async def _serve(config: Config, ready_file: Path | None, show: list[str]) -> int:
+async def _init(config: Config, name: str) -> FirstAdmin:
+    try:
+        admin = make_first_admin(name, os.urandom)
+    except ValueError as error:
+        raise StartFailed(
+            f"{name!r} cannot be a user: {error}", "choose another name", ExitCode.USAGE
+        ) from None
+    async with offline_metadata(config) as metadata:
+        if metadata.image.has_credentials:
+            raise StartFailed(
+                "this data directory has users already",
+                "add more with: rivven user create NAME, on the running broker",
+                ExitCode.NO_CREDENTIALS,
+            )
+        await store_first_admin(metadata, admin)
+    return admin
+
+
+async def _serve(config: Config, config_path: Path | None, ready_file: Path | None) -> int:
     raise_descriptor_limit()
-    broker = Broker(config)
+    broker = Broker(config, config_path=config_path)
     stop = asyncio.Event()
     _install_signals(stop)
     try:
@@ -49,7 +74,7 @@ async def _serve(config: Config, ready_file: Path | None, show: list[str]) -> in
         await broker.abort()
         raise
     settle()
-    for line in show:
+    for line in broker.first_start_lines:
         sys.stdout.write(line + "\n")
     _announce(broker.ready_facts(), ready_file)
     await broker.start_metrics()

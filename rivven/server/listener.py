@@ -17,6 +17,7 @@ from rivven.api.dispatch import Dispatch
 from rivven.api.memory import MemoryBudget
 from rivven.api.session import ListenerInfo, Session
 from rivven.clock import Clock
+from rivven.protocol.connection import SCRATCH_BYTES
 from rivven.protocol.connection import Connection as ProtocolCore
 from rivven.security.admission import Admission
 from rivven.security.authn.sasl import SaslExchange
@@ -95,6 +96,8 @@ class Listener:
         self._observer = observer
         self._tasks = Tasks()
         self._emptied = asyncio.Event()
+        # One for all connections: each read is reported before another connection reads.
+        self._scratch = bytearray(SCRATCH_BYTES)
         self._loop = asyncio.get_running_loop()
 
     def start(self) -> None:
@@ -175,6 +178,7 @@ class Listener:
         core = ProtocolCore(
             max_frame_bytes_unauthenticated=self._limits.frame_bytes_max_unauthenticated,
             max_frame_bytes=self._limits.frame_bytes_max,
+            scratch=self._scratch,
         )
         if exchange is None:
             session.become_anonymous()

@@ -1,0 +1,10 @@
+"""`python -m rivven` is the `rivven` command."""
+
+from __future__ import annotations
+
+import sys
+
+from rivven_cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())
