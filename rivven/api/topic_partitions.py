@@ -41,6 +41,7 @@ class TopicPartitionsHandler:
 
     async def describe_topic_partitions(self, context: RequestContext, request: Any) -> Any:
         """Named topics, or all the asker may describe, from the cursor on."""
+        context.access.used = True  # a malformed request asks nothing
         start_name, start_index = "", 0
         if request.cursor is not None:
             start_name, start_index = request.cursor.topic_name, request.cursor.partition_index
