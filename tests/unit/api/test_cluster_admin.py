@@ -267,16 +267,25 @@ _Creations = m.CreateTopicsRequest.CreatableTopic
 _Deletions = m.DeleteTopicsRequest.DeleteTopicState
 _Growths = m.CreatePartitionsRequest.CreatePartitionsTopic
 _Configs = m.DescribeConfigsRequest.DescribeConfigsResource
+_Pages = m.DescribeTopicPartitionsRequest
+_EVERY_ACL = m.DescribeAclsRequest(
+    resource_type_filter=1, pattern_type_filter=1, operation=1, permission_type=1
+)
 
 DENIED: list[tuple[ApiKey, int, Any, int]] = [
     (ApiKey.CREATE_TOPICS, 7, m.CreateTopicsRequest(topics=[_Creations(name="new")]), 29),
     (ApiKey.DELETE_TOPICS, 6, m.DeleteTopicsRequest(topics=[_Deletions(name="secret")]), 29),
     (ApiKey.CREATE_PARTITIONS, 3, m.CreatePartitionsRequest(topics=[_Growths(name="secret")]), 29),
-    (ApiKey.DESCRIBE_CONFIGS, 4, m.DescribeConfigsRequest(resources=[_Configs(resource_type=2, resource_name="secret")]), 29),
+    (
+        ApiKey.DESCRIBE_CONFIGS,
+        4,
+        m.DescribeConfigsRequest(resources=[_Configs(resource_type=2, resource_name="secret")]),
+        29,
+    ),
     (ApiKey.INIT_PRODUCER_ID, 5, m.InitProducerIdRequest(transactional_id=None), 31),
-    (ApiKey.DESCRIBE_ACLS, 3, m.DescribeAclsRequest(resource_type_filter=1, pattern_type_filter=1, operation=1, permission_type=1), 31),
-    (ApiKey.DESCRIBE_TOPIC_PARTITIONS, 0, m.DescribeTopicPartitionsRequest(topics=[m.DescribeTopicPartitionsRequest.TopicRequest(name="secret")]), 29),
-]  # fmt: skip
+    (ApiKey.DESCRIBE_ACLS, 3, _EVERY_ACL, 31),
+    (ApiKey.DESCRIBE_TOPIC_PARTITIONS, 0, _Pages(topics=[_Pages.TopicRequest(name="secret")]), 29),
+]
 
 
 @pytest.mark.parametrize(
