@@ -6,9 +6,10 @@ bytes, parsing raises nothing but ProtocolError; so does writing a message that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from struct import Struct
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from rivven.protocol.api import OFFERED, ApiKey, is_flexible, response_header_version
@@ -128,8 +129,10 @@ class _Codec:
         self,
         layout: Callable[[int | str, int], Layout],
         compile_write: Callable[[Layout], Write] = compile_write,
+        leftover_bytes_max: Mapping[int | str, int] = MappingProxyType({}),
     ) -> None:
         self._layout = layout
+        self._leftover_bytes_max = leftover_bytes_max
         self._compile_write = compile_write
         self._parsers: dict[tuple[int | str, int], tuple[Parse, bool]] = {}
         self._writers: dict[tuple[int | str, int], Write] = {}
@@ -149,7 +152,7 @@ class _Codec:
             raise ProtocolError(f"{self._layout(key, version).name}: {error}") from None
         except FOREIGN_BYTES_ERRORS as error:
             raise ProtocolError(f"{self._layout(key, version).name}: {malformed(error)}") from None
-        if pos != end:
+        if pos != end and end - pos > self._leftover_bytes_max.get(key, 0):
             raise ProtocolError(f"{self._layout(key, version).name}: {end - pos} bytes left over")
         return value
 
@@ -203,7 +206,11 @@ def _compile_response_write(layout: Layout) -> Write:
     return metadata_writer(layout.version) if layout.message is MetadataResponse else compile_write(layout)
 
 
-_requests: Final = _Codec(partial(_offered_layout, REQUESTS))
+# librdkafka (still in 2.16) asks for all topics, v9 and up, with a null array of four bytes where one belongs.
+# Kafka reads one and never looks at what is left over; so do we, for these three bytes only.
+_LEFTOVER_BYTES_MAX: Final = MappingProxyType[int | str, int]({ApiKey.METADATA: 3})
+
+_requests: Final = _Codec(partial(_offered_layout, REQUESTS), leftover_bytes_max=_LEFTOVER_BYTES_MAX)
 _responses: Final = _Codec(partial(_offered_layout, RESPONSES), _compile_response_write)
 _data: Final = _Codec(_data_layout)
 
@@ -219,7 +226,7 @@ def _response_body(
 
 
 def parse_request(api_key: int, version: int, buf: Buffer, pos: int = 0) -> Any:
-    """The body of a request as its `messages` class. Bytes left over are an error."""
+    """The body of a request as its `messages` class. Bytes left over are an error, Metadata's apart."""
     if len(buf) - pos > MAX_STRUCTURED_BYTES and api_key != ApiKey.PRODUCE:
         raise FrameTooLarge(f"request of {len(buf) - pos} bytes for API key {api_key}")
     return _requests.parse(api_key, version, buf, pos)

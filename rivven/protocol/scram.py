@@ -236,6 +236,8 @@ def verify_client_final(
     binding = b64encode(first.gs2_header.encode()).decode()
     same_binding = hmac.compare_digest(final.channel_binding.encode(), binding.encode())
     same_nonce = hmac.compare_digest(final.nonce.encode(), challenge.nonce.encode())
+    # librdkafka before 2.6.1 (Debian's kcat) puts its own nonce in front once more (librdkafka#4895).
+    same_nonce |= hmac.compare_digest(final.nonce.encode(), (first.nonce + challenge.nonce).encode())
     signed = _auth_message(first, challenge, final.without_proof)
     signature = _hmac(verifier.mechanism, verifier.stored_key, signed)
     client_key = _xor(signature, final.proof) if len(final.proof) == len(signature) else b""

@@ -108,6 +108,15 @@ def test_bytes_left_over_are_an_error() -> None:
         codec.parse_request(ApiKey.HEARTBEAT, 4, raw + b"\0")
 
 
+@pytest.mark.parametrize("version", [11, 12, 13])
+def test_librdkafka_asking_for_all_topics(version: int) -> None:
+    """It writes the null array as four zero bytes; what follows is read as Kafka reads it."""
+    request = codec.parse_request(ApiKey.METADATA, version, bytes.fromhex("00000000010000"))
+    assert request.topics is None
+    with pytest.raises(ProtocolError, match="4 bytes left over"):
+        codec.parse_request(ApiKey.METADATA, version, bytes.fromhex("0000000001000000"))
+
+
 def test_every_truncation_is_an_error() -> None:
     request = m.JoinGroupRequest(
         group_id="g",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64decode, b64encode
+from dataclasses import replace
 
 import pytest
 
@@ -153,6 +154,23 @@ def test_the_nonce_must_be_the_one_of_the_challenge() -> None:
     for nonce in (CLIENT_NONCE, CLIENT_NONCE + SERVER_NONCE + "x", SERVER_NONCE):
         with pytest.raises(ScramError, match="nonce"):
             answer(FIRST, f"c=biws,r={nonce},p={'A' * 43}=".encode())
+
+
+@pytest.mark.parametrize(
+    ("prefix", "accepted"), [(CLIENT_NONCE, True), ("x", False), (CLIENT_NONCE * 2, False)]
+)
+def test_the_client_nonce_may_stand_in_front_once_more(prefix: str, accepted: bool) -> None:
+    """librdkafka before 2.6.1 (librdkafka#4895); the whole nonce of the challenge is still checked."""
+    first = scram.parse_client_first(FIRST)
+    challenge = scram.server_first(first, VERIFIER, SERVER_NONCE)
+    message, _ = scram.client_final(
+        SHA_256, "pencil", first, replace(challenge, nonce=prefix + challenge.nonce)
+    )
+    if accepted:
+        assert answer(FIRST, message).startswith(b"v=")
+    else:
+        with pytest.raises(ScramError, match="nonce"):
+            answer(FIRST, message)
 
 
 @pytest.mark.parametrize("binding", ["", "biw=", "bixz", "eSws", "cD10bHMtdW5pcXVlLCw="])
