@@ -206,7 +206,7 @@ def _compile_response_write(layout: Layout) -> Write:
     return metadata_writer(layout.version) if layout.message is MetadataResponse else compile_write(layout)
 
 
-# librdkafka (still in 2.16) asks for all topics, v9 and up, with a null array of four bytes where one belongs.
+# librdkafka (still in 2.16) asks for all topics, v9 and up, with a null array of four bytes instead of one.
 # Kafka reads one and never looks at what is left over; so do we, for these three bytes only.
 _LEFTOVER_BYTES_MAX: Final = MappingProxyType[int | str, int]({ApiKey.METADATA: 3})
 
