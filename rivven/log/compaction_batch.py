@@ -26,7 +26,7 @@ from rivven.records.batch import (
     seal_batch,
 )
 from rivven.records.compression import INFLATE_BYTES_MAX, compress
-from rivven.records.record import RecordSpan, write_record_tail
+from rivven.records.record import write_record_tail
 
 HORIZON_MS_MAX = 2**62
 """A delete.retention.ms near the 64-bit limit must not overflow the field that holds the horizon."""
@@ -74,42 +74,53 @@ def clean_batch(batch: memoryview, header: BatchHeader, rules: Rules, last_of_pr
         return _UNCHANGED if stays else Cleaned(Kept.DROPPED)
     try:
         body = batch_body(batch, 0, header, rules.inflate_limit)
-        kept, removed, tombstones_removed, has_tombstones = _select(header, body, rules)
+        chosen = _choose(header, body, rules)
     except RecordsUnreadable:
         return Cleaned(Kept.UNREADABLE)
     whole = header.last_offset < rules.end_offset
-    starts_horizon = has_tombstones and whole and header.delete_horizon_ms is None
+    starts_horizon = chosen.tombstones and whole and header.delete_horizon_ms is None
+    removed = header.record_count - chosen.kept
     if not removed and not starts_horizon:
         return _UNCHANGED
-    if not kept:
+    if not chosen.kept:
         emptied = _empty(header) if last_of_producer else None
-        return Cleaned(Kept.EMPTIED if emptied else Kept.DROPPED, emptied, removed, tombstones_removed)
+        return Cleaned(Kept.EMPTIED if emptied else Kept.DROPPED, emptied, removed, chosen.expired)
     horizon = min(rules.now_ms + rules.delete_retention_ms, HORIZON_MS_MAX) if starts_horizon else None
-    return Cleaned(Kept.REWRITTEN, _rewrite(header, body, kept, horizon), removed, tombstones_removed)
+    return Cleaned(Kept.REWRITTEN, _rewrite(header, body, chosen, horizon), removed, chosen.expired)
 
 
-def _select(header: BatchHeader, body: bytes, rules: Rules) -> tuple[list[RecordSpan], int, int, bool]:
-    """(spans to keep, records removed, tombstones among them that expired, whether kept ones are
-    tombstones)."""
+class _Chosen(NamedTuple):
+    """The records that stay: a flag for each, their number and largest timestamp delta; whether tombstones
+    are among them, and how many tombstones have expired. One byte a record, as a batch may hold millions."""
+
+    flags: bytearray
+    kept: int
+    timestamp_delta_max: int
+    tombstones: bool
+    expired: int
+
+
+def _choose(header: BatchHeader, body: bytes, rules: Rules) -> _Chosen:
     horizon = header.delete_horizon_ms
     expired = horizon is not None and rules.now_ms >= horizon
-    kept: list[RecordSpan] = []
-    removed = tombstones_removed = 0
+    flags = bytearray(header.record_count)
+    kept = tombstones_expired = 0
+    timestamp_delta_max = -(2**63)
     has_tombstones = False
     last_offset = rules.key_map.last_offset
-    for span in batch_spans(header, body):
+    for index, span in enumerate(batch_spans(header, body)):
         offset = header.base_offset + span.offset_delta
         if span.key_start < 0 or last_offset(body[span.key_start : span.key_end]) > offset:
-            removed += 1
-        elif span.value_start >= 0:
-            kept.append(span)
-        elif expired:
-            removed += 1
-            tombstones_removed += 1
-        else:
-            kept.append(span)
+            continue
+        if span.value_start < 0:
+            if expired:
+                tombstones_expired += 1
+                continue
             has_tombstones = True
-    return kept, removed, tombstones_removed, has_tombstones
+        flags[index] = 1
+        kept += 1
+        timestamp_delta_max = max(timestamp_delta_max, span.timestamp_delta)
+    return _Chosen(flags, kept, timestamp_delta_max, has_tombstones, tombstones_expired)
 
 
 def _empty(header: BatchHeader) -> bytearray:
@@ -117,21 +128,21 @@ def _empty(header: BatchHeader) -> bytearray:
     return seal_batch(header._replace(attributes=header.attributes & ~CODEC_MASK, record_count=0), b"")
 
 
-def _rewrite(header: BatchHeader, body: bytes, kept: list[RecordSpan], horizon: int | None) -> bytearray:
-    """The batch with the kept records in its own codec, their offsets and timestamps as they were."""
+def _rewrite(header: BatchHeader, body: bytes, chosen: _Chosen, horizon: int | None) -> bytearray:
+    """The batch with the chosen records in its own codec, their offsets and timestamps as they were."""
     out = bytearray()
-    if horizon is None:
-        for span in kept:
+    shift = 0 if horizon is None else header.base_timestamp - horizon
+    for stays, span in zip(chosen.flags, batch_spans(header, body), strict=True):
+        if not stays:
+            continue
+        if horizon is None:
             out += body[span.start : span.end]
-    else:
-        shift = header.base_timestamp - horizon
-        for span in kept:
+        else:
             tail = body[span.tail : span.end]
             write_record_tail(out, span.timestamp_delta + shift, span.offset_delta, tail)
-    maximum = header.max_timestamp
+    changed = header._replace(record_count=chosen.kept)
     if not header.log_append_time:
-        maximum = header.base_timestamp + max(span.timestamp_delta for span in kept)
-    changed = header._replace(record_count=len(kept), max_timestamp=maximum)
+        changed = changed._replace(max_timestamp=header.base_timestamp + chosen.timestamp_delta_max)
     if horizon is not None:
         changed = changed._replace(attributes=header.attributes | DELETE_HORIZON, base_timestamp=horizon)
     return seal_batch(changed, compress(header.codec, out))

@@ -7,7 +7,7 @@ before its records are believed: damage raises CorruptMessage with file and posi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ from rivven.records.batch import (
     parse_header,
 )
 from rivven.records.compression import INFLATE_BYTES_MAX
+from rivven.records.record import RecordSpan
 
 READ_BYTES = 4 * 1024 * 1024
 """Read ahead in one go: large enough to make calls cheap, small beside the key map."""
@@ -33,6 +34,9 @@ READ_BYTES = 4 * 1024 * 1024
 WRITE_BYTES = 4 * 1024 * 1024
 WRITE_BUFFERS = 512
 """Batches are collected up to either bound before they are written; the kernel takes at most 1024 at once."""
+
+SPANS_HELD_MAX = 10_000
+"""Record positions of one batch held at a time (2 MB); larger batches are walked twice instead."""
 
 POSITION_MAX = 2**31 - 1
 """Largest position in a segment that its index can hold."""
@@ -146,7 +150,7 @@ class CompactionPass:
         if header.record_count == 0:
             return None
         body = batch_body(batch, 0, header, self._settings.inflate_limit)
-        spans = list(batch_spans(header, body))  # all of it parses before any of it counts
+        spans = self._parsed(header, body)
         put = self._key_map.put
         base_offset = header.base_offset
         for span in spans:
@@ -156,6 +160,15 @@ class CompactionPass:
             if not put(body[span.key_start : span.key_end], offset):
                 return offset
         return None
+
+    @staticmethod
+    def _parsed(header: BatchHeader, body: bytes) -> Iterable[RecordSpan]:
+        """The spans, once it is certain that all of them parse: none of a batch counts unless all do."""
+        if header.record_count <= SPANS_HELD_MAX:
+            return list(batch_spans(header, body))
+        for _ in batch_spans(header, body):
+            pass
+        return batch_spans(header, body)
 
     def _rewrite(self, group: Sequence[Segment], writer: _SegmentWriter) -> Rewritten:
         producers = self._settings.producers

@@ -107,6 +107,19 @@ def test_clean_offsets_are_not_mapped_again() -> None:
     assert work.map_keys(segments, 2, 4) == (4, 2, 0)
 
 
+def test_batches_of_many_records_are_walked_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compaction_pass, "SPANS_HELD_MAX", 2)
+    broken = bytearray(batch(3, b"x", b"y", b"z"))
+    broken = seal_batch(parse_header(broken), broken[61:-1] + b"\x7f")
+    files, segments = disk(batch(0, b"a", b"b", b"a") + broken + batch(6, b"b"))
+    work = CompactionPass(files, settings())
+    assert work.map_keys(segments, 0, 7) == (7, 2, 1)
+    work.rewrite(segments, "/d/out")
+    content = files.content("/d/out")
+    assert bytes(broken) in content
+    assert [r.offset for r in read_records(content, 0, parse_header(content))] == [2]
+
+
 def test_unreadable_batches_of_the_dirty_part_are_counted_and_kept() -> None:
     broken = bytes(seal_batch(parse_header(batch(1, b"k")), b"\xff" * 30))
     files, segments = disk(batch(0, b"a") + broken + batch(2, b"a"))

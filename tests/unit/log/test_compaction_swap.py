@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from crc32c import crc32c
 
 from rivven.errors import StorageFailed
 from rivven.log import framed_file
@@ -108,6 +109,15 @@ def test_the_checkpoint_round_trips(files: CrashFiles) -> None:
         store_first_dirty_offset(files, "/d", offset)
         assert load_first_dirty_offset(files, "/d") == offset
     assert f"{CHECKPOINT_NAME}.tmp" not in files.list("/d")
+
+
+def test_the_checkpoint_of_version_1_is_read_for_ever(files: CrashFiles) -> None:
+    stored = bytes.fromhex("525643430001000000000008000000000000012c")
+    stored += crc32c(stored).to_bytes(4, "big")
+    files.put(f"/d/{CHECKPOINT_NAME}", stored)
+    assert load_first_dirty_offset(files, "/d") == 300
+    store_first_dirty_offset(files, "/d", 300)
+    assert files.content(f"/d/{CHECKPOINT_NAME}") == stored
 
 
 def test_a_damaged_checkpoint_costs_a_longer_pass_and_nothing_else(files: CrashFiles) -> None:
