@@ -32,6 +32,7 @@ from rivven.http.metrics_server import MetricsServer
 from rivven.log.compactor import JOB_SECONDS_MAX as CLEANING_SECONDS_MAX
 from rivven.log.compactor import NICENESS, Compactor
 from rivven.log.workers import WorkerPool
+from rivven.metadata.records import TopicCreated, TopicDeleted
 from rivven.metadata.service import MetadataService
 from rivven.protocol.api import ApiKey
 from rivven.replication.replicas import Replicas
@@ -140,7 +141,21 @@ class Broker:
             lambda name: name in metadata.image.topics,
         )
         groups.start()
+        self._forget_offsets_of_deleted_topics(metadata, groups)
         return groups
+
+    def _forget_offsets_of_deleted_topics(self, metadata: MetadataService, groups: GroupCoordinator) -> None:
+        """A topic of the same name that comes later must not inherit the offsets."""
+        names = {topic_id: topic.name for topic_id, topic in metadata.image.topics_by_id.items()}
+
+        def committed(events: tuple[Any, ...]) -> None:
+            gone = [event.topic_id for event in events if isinstance(event, TopicDeleted)]
+            deleted = frozenset(names.pop(topic_id) for topic_id in gone if topic_id in names)
+            names.update((event.topic_id, event.name) for event in events if isinstance(event, TopicCreated))
+            if deleted:
+                self._tasks.spawn(groups.topics_deleted(deleted), "forget offsets of deleted topics")
+
+        metadata.on_commit(committed)
 
     def _follow_metadata(self, metadata: MetadataService, replicas: Replicas) -> None:
         """Effects follow commit: one task at a time brings the partitions up to the newest image."""
