@@ -207,8 +207,11 @@ def _compile_response_write(layout: Layout) -> Write:
 
 
 # librdkafka (still in 2.16) asks for all topics, v9 and up, with a null array of four bytes instead of one.
-# Kafka reads one and never looks at what is left over; so do we, for these three bytes only.
-_LEFTOVER_BYTES_MAX: Final = MappingProxyType[int | str, int]({ApiKey.METADATA: 3})
+# AlterUserScramCredentials ends with one empty set of tagged fields too many there. Kafka never looks at what is
+# left over; so do we, for these bytes only.
+_LEFTOVER_BYTES_MAX: Final = MappingProxyType[int | str, int](
+    {ApiKey.METADATA: 3, ApiKey.ALTER_USER_SCRAM_CREDENTIALS: 1}
+)
 
 _requests: Final = _Codec(partial(_offered_layout, REQUESTS), leftover_bytes_max=_LEFTOVER_BYTES_MAX)
 _responses: Final = _Codec(partial(_offered_layout, RESPONSES), _compile_response_write)
