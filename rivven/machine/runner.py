@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 from rivven.clock import Clock
 from rivven.errors import RivvenError
-from rivven.machine.journal import Journal
+from rivven.machine.journal import Journal, JournalCorrupt
 from rivven.machine.state_machine import JournalRecord, MachineStopped, Outcome, StateMachine, Wake
 from rivven.tasks import Tasks
 
@@ -65,7 +65,8 @@ class Runner(Generic[M]):
         self.committed: M = machine_factory()
         """What is durable. Read it without waiting; never change it."""
         self.on_commit: list[Callable[[tuple[Any, ...]], None]] = []
-        """Called with the events of a command once they are in `committed`, before its replies leave."""
+        """Called with the events of a command once they are in `committed`, before its replies leave. A
+        listener starts effects; it must not submit."""
         self._speculative: M = machine_factory()
         self._entries: deque[_Entry] = deque()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
@@ -76,10 +77,16 @@ class Runner(Generic[M]):
         self._timer_at = 0
 
     async def start(self) -> None:
-        """Replay the journal, then give the machine its first `Wake`. Raises what the journal raises."""
+        """Replay the journal, then give the machine its first `Wake`.
+
+        Raises JournalCorrupt for a record the machine cannot read, and what the journal raises.
+        """
         count = 0
         async for record in self._journal.load():
-            event = self.committed.decode(record)
+            try:
+                event = self.committed.decode(record)
+            except ValueError as error:
+                raise JournalCorrupt(f"record {count} of the journal: {error}") from error
             if event is not None:
                 self.committed.apply(event)
                 self._speculative.apply(event)
@@ -103,6 +110,7 @@ class Runner(Generic[M]):
         if not self._running or len(self._waiting) >= WAITING_MAX:
             future.set_exception(MachineStopped("this broker is not ready for the request"))
             return future
+        self._catch_up()
         ticket = self._next_ticket
         self._next_ticket = ticket + 1
         self._waiting[ticket] = future
@@ -114,6 +122,7 @@ class Runner(Generic[M]):
         if not self._running:
             return
         self._cancel_timer()
+        self._catch_up()
         decided = False
         try:
             self._decide(Wake(), None)
@@ -180,6 +189,19 @@ class Runner(Generic[M]):
 
     def _progressed(self, durable: asyncio.Future[None]) -> None:
         _failure(durable)  # an entry already thrown away: its error is looked at, or asyncio would report it
+        self._settle()
+
+    def _catch_up(self) -> None:
+        """Settle an append that is done but whose callback is still to come.
+
+        Had it failed, deciding now would build on what is lost.
+        """
+        head = self._entries[0].durable if self._entries else None
+        if head is not None and head.done():
+            self._settle()
+
+    def _settle(self) -> None:
+        """Commit what is durable, in order; forget everything if something failed."""
         entries = self._entries
         while entries:
             entry = entries[0]

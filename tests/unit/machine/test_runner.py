@@ -10,7 +10,7 @@ import pytest
 
 from rivven.errors import ErrorCode, RivvenError
 from rivven.machine import runner as runner_module
-from rivven.machine.journal import JournalFailed
+from rivven.machine.journal import JournalCorrupt, JournalFailed
 from rivven.machine.runner import Runner
 from rivven.machine.state_machine import JournalRecord, MachineStopped, Outcome, Wake
 from rivven.tasks import Tasks
@@ -213,6 +213,20 @@ async def test_a_journal_failure_fails_all_who_wait_and_rebuilds_from_what_is_co
     assert runner.committed.values == ["kept", "after"]
 
 
+async def test_nothing_is_decided_on_a_state_whose_loss_is_known_but_not_yet_heard_of(tasks: Tasks) -> None:
+    journal = MemoryJournal(manual=True)
+    runner = await started(journal, tasks)
+    lost = runner.submit(("set", "lost"))
+    journal.fail()  # its callbacks run in the next turn of the loop
+    peek = runner.submit(("peek",))
+    assert peek.result() == ([], [])
+    with pytest.raises(JournalFailed):
+        await lost
+    written = runner.submit(("set", "kept"))
+    journal.commit()
+    assert await written == 1
+
+
 async def test_an_append_that_raises_at_once_is_a_journal_failure(tasks: Tasks) -> None:
     journal = MemoryJournal()
     runner = await started(journal, tasks)
@@ -238,6 +252,12 @@ async def test_restart_replays_what_was_committed_and_nothing_else(tasks: Tasks)
     assert second.committed.values == ["a"]
     assert await second.submit(("peek",)) == (["a"], [])
     never.cancel()
+
+
+async def test_a_record_the_machine_cannot_read_stops_the_start_and_says_which(tasks: Tasks) -> None:
+    good, bad = JournalRecord(b"set", b"'a'"), JournalRecord(b"alarm", b"never")
+    with pytest.raises(JournalCorrupt, match="record 1"):
+        await started(MemoryJournal([good, bad]), tasks)
 
 
 async def test_the_machine_is_woken_at_its_deadline(tasks: Tasks) -> None:
