@@ -103,7 +103,7 @@ class _Chosen(NamedTuple):
 def _choose(header: BatchHeader, body: bytes, rules: Rules) -> _Chosen:
     horizon = header.delete_horizon_ms
     expired = horizon is not None and rules.now_ms >= horizon
-    flags = bytearray(header.record_count)
+    flags = bytearray(min(header.record_count, len(body)))  # a count beyond the bytes does not parse
     kept = tombstones_expired = 0
     timestamp_delta_max = -(2**63)
     has_tombstones = False

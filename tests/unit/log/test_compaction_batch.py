@@ -145,6 +145,8 @@ def test_control_transactional_and_unreadable_batches_stay_byte_for_byte() -> No
     assert clean(transactional, gone).kept is Kept.UNCHANGED
     broken = seal_batch(parse_header(build_batch([Record(10, 1, b"k", b"v")])), b"\xff" * 9)
     assert clean(broken, gone) == Cleaned(Kept.UNREADABLE)
+    boastful = seal_batch(parse_header(broken)._replace(record_count=2**31 - 1), b"\x00" * 20)
+    assert clean(boastful, gone) == Cleaned(Kept.UNREADABLE)
 
 
 def test_broker_times_survive() -> None:
