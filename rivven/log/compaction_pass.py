@@ -240,7 +240,6 @@ class _SegmentWriter:
     def finish(self) -> int:
         """Write what waits and sync; returns the size of the file."""
         self._flush()
-        self._file.sync()
         return self._position
 
     def _flush(self) -> None:
@@ -249,6 +248,7 @@ class _SegmentWriter:
             written = self._file.write(waiting, self._position)
             self._position += written
             waiting = _after(waiting, written)
+        self._file.sync()  # bit by bit: one sync of a gigabyte would hold up the broker's own commits
 
 
 def _after(buffers: list[Buffer], written: int) -> list[Buffer]:
