@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import mmap
 import os
 from collections.abc import Sequence
 from typing import Literal, Protocol
@@ -177,7 +178,8 @@ class OsFile:
 
     def forget_cached(self, position: int) -> None:
         if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._fd, position, 0, os.POSIX_FADV_DONTNEED)
+            # The kernel keeps pages that the range covers only in part.
+            os.posix_fadvise(self._fd, position & -mmap.PAGESIZE, 0, os.POSIX_FADV_DONTNEED)
 
 
 class OsFiles:

@@ -427,12 +427,11 @@ class PartitionLog:
         return loaded
 
     async def offset_for_timestamp(self, timestamp: int, upper_bound: int) -> tuple[int, int, int] | None:
-        """(offset, timestamp, leader epoch) of the first record at or after a time; None when there is none."""
+        """(offset, timestamp, leader epoch) of the first record at or after a time; None without one."""
         return await lookup.first_at_or_after(self, timestamp, upper_bound)
 
     async def max_timestamp(self, upper_bound: int) -> tuple[int, int, int] | None:
-        """(offset, timestamp, leader epoch) of the record with the largest timestamp; None when there is
-        none."""
+        """(offset, timestamp, leader epoch) of the record with the largest timestamp; None without one."""
         return await lookup.latest(self, upper_bound)
 
     def epoch_end_offset(self, epoch: int) -> tuple[int, int]:

@@ -52,15 +52,22 @@ def restore_producers(
     if clean and not offsets:
         return producers
     start = segments[0].base_offset
+    if offsets and offsets[-1] > log_end:
+        _discard_beyond(files, plan.directory, offsets, log_end)
     for offset in reversed(offsets):
         path = segment_path(plan.directory, offset, "snapshot")
-        if offset > log_end:
-            files.remove(path)
-        elif _restore(files, path, producers):
+        if _restore(files, path, producers):
             start = offset
             break
     _replay(cache, segments, producers, start, plan.now_ms)
     return producers
+
+
+def _discard_beyond(files: Files, directory: str, offsets: list[int], log_end: int) -> None:
+    """Durably, before anything is appended: a later crash must not bring one back for other batches."""
+    while offsets and offsets[-1] > log_end:
+        files.remove(segment_path(directory, offsets.pop(), "snapshot"))
+    files.sync_directory(directory)
 
 
 def snapshot_offsets(names: list[str]) -> list[int]:

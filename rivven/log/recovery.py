@@ -9,6 +9,7 @@ start-up or an I/O thread.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from rivven.errors import StorageFailed
@@ -26,6 +27,8 @@ from rivven.log.scanning import BatchDamaged, scan
 from rivven.log.segment import UNKNOWN_TIMESTAMP, Segment, base_offset_of, segment_path
 from rivven.log.segment_index import index_paths, load_index, save_index
 from rivven.records.batch import HEADER_BYTES, parse_header
+
+_log = logging.getLogger("rivven.log")
 
 STALE_SUFFIXES = (".deleted", ".tmp")
 """Left by a deletion or replacement that a crash interrupted."""
@@ -71,8 +74,8 @@ def open_clean(files: Files, cache: FileCache, plan: OpenPlan) -> Opened:
     """
     saved = plan.saved
     names = _tidy(files, plan.directory)
+    size = sum(files.size(f"{plan.directory}/{name}") for name in names if base_offset_of(name) is not None)
     segments = _find_segments(files, plan.directory, names, saved.log_start_offset)
-    size = sum(segment.written_position for segment in segments)
     if size != saved.size_bytes:
         reason = f"holds {size} bytes, {saved.size_bytes} at the last shutdown"
         raise PartitionDamaged(plan.directory, 0, reason)
@@ -162,39 +165,43 @@ class _Recovery:
         return expected < found <= self._point
 
     def _verify(self, segment: Segment) -> tuple[int, bool]:
-        """Scan a segment, sync it, rebuild its index; cut it where it stops being intact. (next offset, cut?)
-        Scan a segment, sync it, rebuild its index; cut it where it stops being intact. (next offset, cut?)"""
+        """Sync and scan a segment, rebuild its index, cut it where it is not intact. (next offset, cut?)"""
         file = self._cache.get(segment.data, "write")
         size = segment.written_position
         file.sync()
         segment.end_position = segment.written_position = 0
         segment.index = SegmentIndex()
         segment.max_timestamp = -1
-        expected = segment.base_offset
-        reason = ""
-        forgotten = False
-        try:
-            if expected >= self._point:
-                file.forget_cached(0)
-                forgotten = True
-            for position, header, _ in scan(file, 0, size):
-                if header.base_offset < expected or (header.base_offset > expected >= self._point):
-                    raise BatchDamaged(position, f"has offset {header.base_offset} where {expected} is next")
-                segment.note(header.last_offset, header.size_bytes, header.max_timestamp, self._plan.interval)
-                expected = header.last_offset + 1
-                if expected >= self._point and not forgotten:
-                    # What a failed sync left only in memory must not be taken for stored.
-                    file.forget_cached(segment.end_position)
-                    forgotten = True
-        except BatchDamaged as damage:
-            reason = damage.reason
-            if expected < self._point:
-                raise PartitionDamaged(segment.data.path, damage.position, reason) from None
+        expected, damage = self._scan(segment, file, size, segment.base_offset, until=self._point)
+        if damage is None:
+            # What a failed sync left only in memory must not be taken for stored: the rest comes from disk.
+            file.forget_cached(segment.end_position)
+            expected, damage = self._scan(segment, file, size, expected, until=None)
         segment.written_position = segment.end_position
         segment.first_append_ms = min(segment.first_timestamp, self._plan.now_ms)
-        if reason:
+        if damage is not None:
+            if expected < self._point:
+                raise PartitionDamaged(segment.data.path, damage.position, damage.reason)
+            _log.warning("%s, position %d: %s", segment.data.path, damage.position, damage.reason)
             self._cut_off(segment, file)
-        return expected, bool(reason)
+        return expected, damage is not None
+
+    def _scan(
+        self, segment: Segment, file: File, size: int, expected: int, *, until: int | None
+    ) -> tuple[int, BatchDamaged | None]:
+        """Check batches from the segment's end in memory on, up to offset `until`: (next offset, damage)."""
+        try:
+            for position, header, _ in scan(file, segment.end_position, size):
+                if until is not None and expected >= until:
+                    break
+                if header.base_offset < expected or header.base_offset > expected >= self._point:
+                    reason = f"has offset {header.base_offset} where {expected} is next"
+                    raise BatchDamaged(position, reason)
+                segment.note(header.last_offset, header.size_bytes, header.max_timestamp, self._plan.interval)
+                expected = header.last_offset + 1
+        except BatchDamaged as damage:
+            return expected, damage
+        return expected, None
 
     def _cut_off(self, segment: Segment, file: File) -> None:
         self._cut = True

@@ -467,7 +467,7 @@ class _CrashFile:
         """Pages that a failed sync left readable but not stored are gone after this, as on Linux."""
         self._check(False)
         node = self._node
-        first = -(-position // PAGE_BYTES) * PAGE_BYTES
+        first = position // PAGE_BYTES * PAGE_BYTES
         if first < len(node.content) and not node.dirty:
             node.content[first:] = node.stable[first : len(node.content)].ljust(
                 len(node.content) - first, b"\0"
