@@ -149,3 +149,19 @@ def test_the_limit_is_far_above_what_a_first_guess_holds() -> None:
     data = bytes(8 << 20)
     for codec in (LZ4, ZSTD):
         assert decompress(codec, compress(codec, data), len(data)) == data
+
+
+@pytest.mark.parametrize("data", [b"x", TEXT, NOISE], ids=len)
+def test_another_clients_decoders_read_what_is_written(data: bytes) -> None:
+    """aiokafka's, which know nothing of ours; and ours read what aiokafka writes."""
+    from aiokafka import codec as other
+
+    pairs = [
+        (GZIP, other.gzip_encode, other.gzip_decode),
+        (SNAPPY, other.snappy_encode, other.snappy_decode),
+        (LZ4, other.lz4_encode, other.lz4_decode),
+        (ZSTD, other.zstd_encode, other.zstd_decode),
+    ]
+    for number, encode, decode in pairs:
+        assert bytes(decode(compress(number, data))) == data
+        assert decompress(number, bytes(encode(data)), len(data)) == data
