@@ -15,6 +15,9 @@ from typing import Any
 
 from rivven.clock import Clock
 from rivven.coordinator.commands import (
+    CommitOffsets,
+    DeleteGroup,
+    DeleteOffsets,
     ExpireOffsets,
     ForgetTopics,
     GroupListing,
@@ -38,6 +41,14 @@ FORGET_OFFSETS_PER_TURN = 500
 """Offsets removed by one command when topics are deleted: each is a record to write (about 5 µs)."""
 
 
+WRITE_PAUSE_SECONDS = 1.0
+"""After the log refused a write (disk full), for how long commands that must write are refused at once.
+Each refusal makes the runner rebuild the deciding machine, which must not happen for every commit of every
+client."""
+
+_WRITERS = (CommitOffsets, DeleteOffsets, DeleteGroup)
+
+
 class CoordinatorLoading(RivvenError):
     """This shard is still being read; clients retry."""
 
@@ -51,12 +62,14 @@ class CoordinatorUnavailable(RivvenError):
 
 
 class _Shard:
-    __slots__ = ("failed", "loaded", "runner")
+    __slots__ = ("failed", "loaded", "runner", "writes_from")
 
     def __init__(self, runner: Runner[GroupMachine]) -> None:
         self.runner = runner
         self.loaded = False
         self.failed = False
+        self.writes_from = 0.0
+        """No command that must write before this moment (monotonic seconds)."""
 
     def check(self) -> Runner[GroupMachine]:
         if self.failed:
@@ -83,6 +96,7 @@ class GroupCoordinator:
         topic_exists: Callable[[str], bool],
     ) -> None:
         self._settings = settings
+        self._clock = clock
         self._tasks = tasks
         self._topic_exists = topic_exists
         self._loaded: asyncio.Task[None] | None = None
@@ -138,13 +152,15 @@ class GroupCoordinator:
 
         Raises RivvenError with 14 or 15.
         """
-        return self._shard(group_id).committed.offsets_of(group_id)
+        return self._shard(group_id).check().committed.offsets_of(group_id)
 
     async def list_groups(self) -> list[GroupListing]:
         """Every group of this node. Raises RivvenError with 14 or 15 when any shard cannot answer."""
         listed: list[GroupListing] = []
-        for runner in [shard.check() for shard in self._shards]:
-            listed += await self._ask(runner, ListGroups())
+        for shard in self._shards:
+            shard.check()
+        for shard in self._shards:
+            listed += await self._ask(shard, ListGroups())
         return listed
 
     async def topics_deleted(self, topics: frozenset[str]) -> None:
@@ -156,14 +172,18 @@ class GroupCoordinator:
                 except RivvenError as error:
                     _log.error("offsets of deleted topics stay until the next start: %s", error)
 
-    def _shard(self, group_id: str) -> Runner[GroupMachine]:
-        return self._shards[shard_of(group_id, len(self._shards))].check()
+    def _shard(self, group_id: str) -> _Shard:
+        return self._shards[shard_of(group_id, len(self._shards))]
 
-    @staticmethod
-    async def _ask(runner: Runner[GroupMachine], command: Any) -> Any:
+    async def _ask(self, shard: _Shard, command: Any) -> Any:
+        runner = shard.check()
+        if isinstance(command, _WRITERS) and self._clock.monotonic() < shard.writes_from:
+            raise CoordinatorUnavailable("the group coordinator is not available")
         try:
             return await runner.submit(command)
         except RivvenError as error:
+            if error.code is ErrorCode.KAFKA_STORAGE_ERROR:
+                shard.writes_from = self._clock.monotonic() + WRITE_PAUSE_SECONDS
             # Storage codes mean nothing to a client of a coordinator; 15 makes it retry.
             raise CoordinatorUnavailable("the group coordinator is not available") from error
 

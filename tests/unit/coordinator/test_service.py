@@ -189,10 +189,17 @@ async def test_a_full_disk_is_an_unavailable_coordinator_until_there_is_room(
     await coordinator.submit(commit("g", offset=1))
     store = node.stores[shard_of("g", SHARDS)]
     store.full = True
-    with caplog.at_level(logging.CRITICAL), pytest.raises(CoordinatorUnavailable):
+    with pytest.raises(CoordinatorUnavailable):
         await coordinator.submit(commit("g", offset=2))
+    assert "journal failed" in caplog.text
+    caplog.clear()
     assert coordinator.committed_offsets("g")["t"][0].offset == 1
+    with pytest.raises(CoordinatorUnavailable):
+        await coordinator.submit(commit("g", offset=2))
+    assert caplog.text == "", "the second refusal does not reach the journal"
+    assert (await coordinator.submit(DescribeGroup("g"))).state is GroupState.EMPTY
     store.full = False
+    node.clock.ms += 1_000
     assert await coordinator.submit(commit("g", offset=3)) == (ErrorCode.NONE,)
     assert coordinator.committed_offsets("g")["t"][0].offset == 3
 
