@@ -207,8 +207,8 @@ def _compile_response_write(layout: Layout) -> Write:
 
 
 # librdkafka (still in 2.16) asks for all topics, v9 and up, with a null array of four bytes instead of one.
-# AlterUserScramCredentials ends with one empty set of tagged fields too many there. Kafka never looks at what is
-# left over; so do we, for these bytes only.
+# Its AlterUserScramCredentials ends with one empty set of tagged fields too many. Kafka never looks at
+# what is left over; so do we, for these bytes only.
 _LEFTOVER_BYTES_MAX: Final = MappingProxyType[int | str, int](
     {ApiKey.METADATA: 3, ApiKey.ALTER_USER_SCRAM_CREDENTIALS: 1}
 )
