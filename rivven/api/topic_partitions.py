@@ -101,6 +101,8 @@ class TopicPartitionsHandler:
                 partition_index=index,
                 leader_id=-1,
                 replica_nodes=[node],
+                eligible_leader_replicas=[],  # nullable in the schema, but the Java client reads it unasked
+                last_known_elr=[],
                 offline_replicas=[node],
             )
         return _Partition(
@@ -109,4 +111,6 @@ class TopicPartitionsHandler:
             leader_epoch=partition.leader_epoch,
             replica_nodes=[node],
             isr_nodes=[node],
+            eligible_leader_replicas=[],
+            last_known_elr=[],
         )

@@ -69,14 +69,16 @@ class Program:
         return self._last
 
     def _end(self) -> str:
-        assert self._process.stderr is not None
-        try:
-            errors = self._process.stderr.read()
-            self._process.wait(SCENARIO_SECONDS_MAX)
-        finally:
-            if self._process.poll() is None:
-                self._process.kill()
-                self._process.wait()
+        """Wait for the process, close its pipes, return its standard error."""
+        assert self._process.stdout is not None and self._process.stderr is not None
+        with self._process.stdout, self._process.stderr:
+            try:
+                errors = self._process.stderr.read()
+                self._process.wait(SCENARIO_SECONDS_MAX)
+            finally:
+                if self._process.poll() is None:
+                    self._process.kill()
+                    self._process.wait()
         return errors
 
 

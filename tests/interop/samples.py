@@ -33,17 +33,19 @@ class Sample:
         return Sample(_bytes(row["key"]), _bytes(row["value"]), headers, int(row["timestamp"]))
 
 
-def samples(count: int = 60, *, corner_cases: bool = False) -> list[Sample]:
+def samples(count: int = 60, *, corner_cases: bool = False, null_header: bool = True) -> list[Sample]:
     """Compressible records with and without keys and headers.
 
-    `corner_cases` adds what some clients cannot express: null values, null and repeated headers, empty texts.
+    `corner_cases` adds what some clients cannot express: null values, repeated headers, empty texts, and with
+    `null_header` a header without a value.
     """
     rows = [_plain(index) for index in range(count)]
     if corner_cases:
+        first = ("null", None if null_header else b"")
         rows += [
             Sample(b"deleted", None, (), FIRST_TIMESTAMP_MS + count),
             Sample(b"", b"", (("empty", b""),), FIRST_TIMESTAMP_MS + count + 1),
-            Sample(None, b"\x00\xff", (("null", None), ("twice", b"1"), ("twice", b"2")), FIRST_TIMESTAMP_MS),
+            Sample(None, b"\x00\xff", (first, ("twice", b"1"), ("twice", b"2")), FIRST_TIMESTAMP_MS),
         ]
     return rows
 

@@ -14,6 +14,7 @@ from kafka.admin import (
     ACLFilter,
     ACLOperation,
     ACLPermissionType,
+    ACLResourcePatternType,
     ConfigResource,
     ConfigResourceType,
     OffsetSpec,
@@ -86,7 +87,7 @@ def consume(consumer: KafkaConsumer, count: int, seconds_max: float = 30.0) -> l
 def test_produce_consume(
     user: Connection, broker: ShippedBroker, reference: Reference, topic: str, codec: str
 ) -> None:
-    sent = samples(corner_cases=True)
+    sent = samples(corner_cases=True, null_header=False)
     compression = None if codec == "none" else codec
     assert produce(user, topic, sent, compression_type=compression) == list(range(len(sent)))
     consumer = subscriber(user, topic, topic, check_crcs=True)
@@ -199,7 +200,7 @@ def test_admin_acls(admin: KafkaAdminClient, topic: str) -> None:
         None,
         ACLOperation.ANY,
         ACLPermissionType.ANY,
-        ResourcePatternFilter(ResourceType.TOPIC, topic, 3),
+        ResourcePatternFilter(ResourceType.TOPIC, topic, ACLResourcePatternType.LITERAL),
     )
     found, _ = admin.describe_acls(everything)
     assert found == [acl]

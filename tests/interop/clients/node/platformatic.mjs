@@ -100,7 +100,7 @@ async function admin(connection, { topic, group }) {
     topics: [topic], partitions: 2, replicas: 1, configs: [{ name: 'retention.ms', value: '3600000' }]
   })
   const listed = (await admin.listTopics()).includes(topic)
-  await admin.createPartitions({ topics: [{ name: topic, count: 3, assignments: [] }] })
+  await admin.createPartitions({ topics: [{ name: topic, count: 3, assignments: null }] })
   const metadata = await admin.metadata({ topics: [topic], forceUpdate: true })
   await admin.incrementalAlterConfigs({ resources: [{ resourceType: 2, resourceName: topic,
     configs: [{ name: 'retention.ms', configOperation: 0, value: '7200000' }] }] })
