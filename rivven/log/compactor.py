@@ -144,7 +144,7 @@ class Compactor:
             present.add(key)
             if key in self._uncleanable or self._paused_until_ms.get(key, 0) > now_ms:
                 continue
-            view = log.cleanable(now_ms)
+            view = self._view(log, now_ms)
             if view is None or not view.segments:
                 continue
             plan = plan_cleaning(view, await self._first_dirty_offset(key, view.directory), now_ms)
@@ -152,6 +152,14 @@ class Compactor:
                 best = log, view, plan
         self._forget_all_but(present)
         return best
+
+    def _view(self, log: CleanableLog, now_ms: int) -> CleanableView | None:
+        try:
+            return log.cleanable(now_ms)
+        except (OSError, RivvenError) as error:  # it could not be opened or rolled, and has said so itself
+            _log.debug("%s-%d cannot be compacted now: %s", log.topic_id, log.partition, error)
+            self._paused_until_ms[log.topic_id, log.partition] = now_ms + FAILURE_PAUSE_MS
+            return None
 
     def _forget_all_but(self, present: set[_Key]) -> None:
         for state in (self._first_dirty, self._paused_until_ms):

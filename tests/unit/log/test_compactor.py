@@ -182,6 +182,22 @@ async def test_other_failures_are_tried_again_after_a_pause(tmp_path: Path, erro
     assert log.values() == {b"a": b"1"}
 
 
+async def test_a_log_that_cannot_be_looked_at_does_not_stop_the_others(tmp_path: Path) -> None:
+    offline, good = SegmentsOnDisk(tmp_path, 1), SegmentsOnDisk(tmp_path, 2)
+    good.write(b"a", b"a")
+    asked = []
+
+    def refuse(now_ms: int) -> CleanableView | None:
+        asked.append(now_ms)
+        raise StorageFailed("offline")
+
+    offline.cleanable = refuse  # type: ignore[method-assign]
+    task = compactor(offline, good, workers=InlineWorkers())
+    assert await task.clean_dirtiest()
+    assert not await task.clean_dirtiest()
+    assert len(asked) == 1
+
+
 async def test_a_log_that_changed_meanwhile_keeps_its_files(tmp_path: Path) -> None:
     log = SegmentsOnDisk(tmp_path, 1)
     log.write(b"a", b"a")
