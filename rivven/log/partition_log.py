@@ -27,7 +27,7 @@ from rivven.log.producers import ProducerEntry
 from rivven.log.reading import ReadResult, Wanted
 from rivven.log.recovery import Opened, OpenPlan, open_clean
 from rivven.log.segment import Segment
-from rivven.log.write_queue import THREAD_FROM_BYTES, Queued, WriteFailed, WriteQueue, write_one
+from rivven.log.write_queue import Queued, WriteFailed, WriteQueue, write_one
 from rivven.records.batch import BatchHeader, patch_log_append_time, patch_offset_and_epoch
 
 __all__ = ["Appended", "PartitionLog", "ReadResult"]
@@ -270,8 +270,8 @@ class PartitionLog:
         except OSError as error:
             raise self._refused(error, "open a segment") from error
         position = segment.end_position
-        queue = self._queue
-        if size >= THREAD_FROM_BYTES or not queue.idle or loaded.syncing or self._host.committer.covers_all:  # type: ignore[union-attr]
+        assert self._queue is not None
+        if size >= self._host.limits.thread_write_bytes or not self._queue.idle or self.disturbed:
             return Queued(batch, segment, file, position, size, next_offset)
         try:
             write_one(file, batch, position, size)

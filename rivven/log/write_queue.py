@@ -20,9 +20,6 @@ from rivven.log.host import Host
 from rivven.log.producers import ProducerEntry
 from rivven.log.segment import Segment
 
-THREAD_FROM_BYTES = 128 << 10
-"""Amount from which the writer thread writes rather than the loop."""
-
 
 class Queued:
     """A batch in the queue, with what is needed to take it back."""
@@ -194,7 +191,7 @@ class WriteQueue:
     def _dispatch(self) -> None:
         if self._in_flight or not self._waiting:
             return
-        if self._waiting_bytes >= THREAD_FROM_BYTES:
+        if self._waiting_bytes >= self._host.limits.thread_write_bytes:
             self._submit()
         elif not self._owner.disturbed:
             self._write_here()

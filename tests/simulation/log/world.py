@@ -104,7 +104,11 @@ class World:
             self.threads,
             self.clock,
             node_id=1,
-            limits=LogLimits(open_files=self.random.choice((2, 100)), producers_per_partition=100),
+            limits=LogLimits(
+                open_files=self.random.choice((2, 100)),
+                producers_per_partition=100,
+                thread_write_bytes=self.random.choice((1, 3000, 20_000)),
+            ),
             entropy=self.random.randbytes,
         )
         was_clean = self.directory.was_clean
@@ -142,8 +146,6 @@ class World:
         producer_id = self.random.choice((-1, -1, *PRODUCERS))
         count = self.random.randint(1, 3)
         size = self.random.choice((10, 100, 1000, 4096, 5000))
-        if self.random.random() < 0.02:
-            size = 150_000  # goes through the writer thread
         self.clock.ms += self.random.randint(0, 50)
         records = [
             Record(index, self.clock.ms, None, self.random.randbytes(size // count), ())
