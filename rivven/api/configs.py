@@ -234,7 +234,7 @@ class ConfigHandlers:
         if kind == ConfigResource.TOPIC:
             await self._metadata.submit(AlterTopicConfigs(name, changes, replace, validate_only))
             topic = self._metadata.image.topics.get(name)
-            if topic is not None and not validate_only:
+            if topic is not None and not validate_only and self._replicas.partitions_of(name):
                 await self._replicas.ensure(topic)  # the logs work by it when the client hears of it
         elif kind == ConfigResource.BROKER:
             await self._metadata.submit(AlterBrokerConfigs(name, changes, replace, validate_only))

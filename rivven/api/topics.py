@@ -148,6 +148,10 @@ class TopicHandlers:
             await self._replicas.ensure(current)
         except RivvenError as error:
             return error
+        if topic.topic_id not in self._metadata.image.topics_by_id:
+            # Deleted while it was being hosted: whoever removes may have come too early to see it.
+            await self._replicas.sync_with(self._metadata.image)
+            return UnknownTopicOrPartition("the topic was deleted")
         return current
 
     def _created(self, context: RequestContext, topic: Topic, validate_only: bool) -> Any:

@@ -4,7 +4,7 @@ partitions that only count."""
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from rivven.config.topic_settings import TopicConfig
 from rivven.errors import OffsetOutOfRange, RivvenError, StorageFailed
 from rivven.log.producers import ProducerEntry, SentBatch
 from rivven.metadata.commands import CreateAcls, CreateTopic
-from rivven.metadata.image import Topic
+from rivven.metadata.image import MetadataImage, Topic
 from rivven.metadata.service import MetadataService
 from rivven.protocol.api import ApiKey
 from rivven.protocol.codec import (
@@ -82,10 +82,17 @@ class CountingReplicas:
         self._metadata = metadata
         self.hosted: dict[str, tuple[UUID, bool, list[CountingPartition]]] = {}
         self.disk_error: RivvenError | None = None
+        self.while_hosting: Callable[[Topic], Awaitable[Any]] | None = None
 
     def partition(self, topic: str, index: int) -> CountingPartition | None:
         partitions = self.hosted.get(topic, (None, False, []))[2]
         return partitions[index] if 0 <= index < len(partitions) else None
+
+    def partitions_of(self, topic: str) -> list[CountingPartition]:
+        return self.hosted.get(topic, (None, False, []))[2]
+
+    async def sync_with(self, image: MetadataImage) -> None:
+        self.hosted = {name: entry for name, entry in self.hosted.items() if name in image.topics}
 
     def is_internal(self, topic: str) -> bool:
         return topic in self.hosted and self.hosted[topic][1]
@@ -97,6 +104,8 @@ class CountingReplicas:
     async def ensure(self, topic: Topic) -> None:
         if self.disk_error is not None:
             raise self.disk_error
+        if self.while_hosting is not None:
+            await self.while_hosting(topic)
         config = self._metadata.topic_config(topic)
         _, _, partitions = self.hosted.setdefault(topic.name, (topic.topic_id, topic.internal, []))
         for partition in partitions:

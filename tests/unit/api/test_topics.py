@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from rivven.errors import ErrorCode, StorageFailed
+from rivven.metadata.commands import DeleteTopic
 from rivven.metadata.service import NULL_UUID
 from rivven.protocol import messages as m
 from rivven.protocol.api import ApiKey
@@ -141,6 +142,13 @@ async def test_a_disk_that_cannot_hold_the_topic_is_reported(world: World) -> No
     world.replicas.disk_error = StorageFailed("the log directory is offline")
     answer = await world.call(CREATE, 7, creation(new("orders")))
     assert codes(answer.topics) == {"orders": ErrorCode.KAFKA_STORAGE_ERROR}
+
+
+async def test_a_topic_deleted_while_it_is_hosted_leaves_nothing_behind(world: World) -> None:
+    world.replicas.while_hosting = lambda topic: world.metadata.submit(DeleteTopic(topic.topic_id))
+    answer = await world.call(CREATE, 7, creation(new("orders")))
+    assert codes(answer.topics) == {"orders": ErrorCode.UNKNOWN_TOPIC_OR_PARTITION}
+    assert not world.replicas.hosted
 
 
 # -- deleting ------------------------------------------------------------------------------------------------
