@@ -7,6 +7,7 @@ there.
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +30,11 @@ from rivven.coordinator.service import GroupCoordinator
 from rivven.errors import ErrorCode, RivvenError
 from rivven.protocol import messages as m
 from rivven.types import Operation, ResourceType
+
+_log = logging.getLogger("rivven.api.groups")
+
+REASON_CHARACTERS_MAX = 255
+"""Of a client's own explanation in the log (KIP-800 has clients cut it there)."""
 
 _Coordinator = m.FindCoordinatorResponse.Coordinator
 _JoinedMember = m.JoinGroupResponse.JoinGroupResponseMember
@@ -196,6 +202,7 @@ class GroupHandlers:
             require_member_id=version >= 4,
             can_skip_assignment=version >= 9,
         )
+        _log_reason("joins", request.group_id, request.member_id, request.reason)
         try:
             reply = await self._coordinator.submit(command)
         except RivvenError as error:
@@ -241,6 +248,8 @@ class GroupHandlers:
             leaving = [(request.member_id, None)]
         else:
             leaving = [(member.member_id, member.group_instance_id) for member in request.members]
+            for member in request.members:
+                _log_reason("leaves", request.group_id, member.member_id, member.reason)
         if not request.group_id:
             return m.LeaveGroupResponse(error_code=ErrorCode.INVALID_GROUP_ID)
         try:
@@ -347,6 +356,11 @@ class GroupAdminHandlers:
 
 
 # -- shapes -------------------------------------------------------------------------------------------------
+
+
+def _log_reason(what: str, group_id: str, member_id: str, reason: str | None) -> None:
+    if reason:
+        _log.info("member %r %s group %r: %s", member_id, what, group_id, reason[:REASON_CHARACTERS_MAX])
 
 
 def _lower_set(names: list[str] | None) -> frozenset[str]:

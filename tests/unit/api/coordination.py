@@ -1,4 +1,4 @@
-"""Consumer groups without sockets or disk: real coordinator, authorizer, dispatch, codec; shards in memory."""
+"""Consumer groups without sockets or disk: real coordinator, authorizer, dispatch, codec; shards in RAM."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 
 import pytest
@@ -141,6 +142,20 @@ async def test_new_leaves_name_many(world: Coordination, version: int) -> None:
         (joined.member_id, None, 0),
         ("", "i", ErrorCode.UNKNOWN_MEMBER_ID),
     ]
+
+
+async def test_why_members_come_and_go_is_in_the_log(
+    world: Coordination, caplog: pytest.LogCaptureFixture
+) -> None:
+    identity = m.LeaveGroupRequest.MemberIdentity
+    with caplog.at_level(logging.INFO, "rivven.api.groups"):
+        await world.join(8, reason="it is time" + "x" * 1000)
+        leaving = m.LeaveGroupRequest(group_id="g", members=[identity(member_id="m", reason="bored")])
+        await world.call(5, leaving)
+        await world.call(4, leaving)
+    joins, leaves = (record.getMessage() for record in caplog.records)
+    assert "joins group 'g': it is time" in joins and len(joins) < 400
+    assert leaves == "member 'm' leaves group 'g': bored"
 
 
 async def test_the_empty_group_id(world: Coordination) -> None:
