@@ -148,7 +148,7 @@ class FetchHandler:
 
     async def _wait_for_bytes(self, wanted: list[_Wanted], request: Any) -> None:
         """Park until min_bytes are below the high watermarks, a partition fails, or time is up."""
-        min_bytes = min(request.min_bytes, self._fetch_bytes_max)
+        min_bytes = min(request.min_bytes, request.max_bytes, self._fetch_bytes_max)
         if min_bytes <= 0:
             return
         loop = asyncio.get_running_loop()
@@ -196,7 +196,7 @@ class FetchHandler:
             size = await self._read_one(want, left, at_least_one=used == 0)
             used += size
             left = max(left - size, 0)
-        lease.shrink(used)
+        lease.settle(used)
         self._fetched(used)
 
     async def _read_one(self, want: _Wanted, left: int, *, at_least_one: bool) -> int:

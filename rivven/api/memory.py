@@ -22,11 +22,13 @@ class Lease:
         self._budget = budget
         self.granted = granted
 
-    def shrink(self, used: int) -> None:
-        """Give back what was granted beyond `used` bytes."""
+    def settle(self, used: int) -> None:
+        """Hold exactly the `used` bytes: give back the rest, or count what a first batch took beyond it."""
         if used < self.granted:
             self._budget._give_back(self.granted - used)
-            self.granted = used
+        else:
+            self._budget.used_bytes += used - self.granted
+        self.granted = used
 
     def release(self) -> None:
         """Give everything back."""

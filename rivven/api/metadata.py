@@ -24,6 +24,9 @@ _Broker = m.MetadataResponse.MetadataResponseBroker
 
 METADATA_RULES = (Filter(),)
 
+IDS_SINCE = 12
+"""The first version whose answer can describe a topic that was asked for by id only (KIP-516)."""
+
 NOT_ASKED = -2147483648
 """Authorized operations that were not asked for (KIP-430)."""
 
@@ -92,6 +95,8 @@ class MetadataHandler:
             ]
         else:
             context.access.used = True  # a request for no topics asks nothing
+            if context.api_version < IDS_SINCE and any(item.name is None for item in asked):
+                raise RivvenError("a topic without a name", ErrorCode.INVALID_REQUEST)
             for item in asked:
                 response.topics.append(await self._one(context, request, item, wants_operations))
         if request.include_cluster_authorized_operations:

@@ -58,10 +58,12 @@ PRODUCE_RULES = (
 class _Pending:
     """One Produce request between its appends and its answer."""
 
-    __slots__ = ("entries", "outstanding", "respond", "response", "timer")
+    __slots__ = ("entries", "outstanding", "respond", "response", "silent", "timer")
 
-    def __init__(self, response: Any, respond: Callable[[Any], None]) -> None:
+    def __init__(self, response: Any, respond: Callable[[Any], None], *, silent: bool) -> None:
         self.response = response
+        self.silent = silent
+        """acks=0: nothing is sent, but the request ends when its batches are placed or refused."""
         self.respond: Callable[[Any], None] | None = respond
         self.outstanding = 1  # held by `start` itself until every partition has been begun
         self.entries: dict[int, Any] = {}
@@ -74,7 +76,7 @@ class _Pending:
             if self.timer is not None:
                 self.timer.cancel()
             respond, self.respond = self.respond, None
-            respond(self.response)
+            respond(None if self.silent else self.response)
 
     def time_out(self) -> None:
         """The client's own timeout passed: what is not committed yet is reported as timed out."""
@@ -102,7 +104,7 @@ class ProduceHandler:
         """Begin every partition's append; `respond` gets the response, or None for acks=0."""
         acks = request.acks
         response = m.ProduceResponse()
-        pending = _Pending(response, respond)
+        pending = _Pending(response, respond, silent=acks == 0)
         for topic in request.topic_data:
             entries: list[Any] = []
             response.responses.append(_TopicEntry(name=topic.name, partition_responses=entries))
@@ -113,12 +115,9 @@ class ProduceHandler:
                     self._begin(context, pending, topic.name, data, acks, entry)
                 except RivvenError as error:
                     _report(entry, error)
-        if acks == 0:
-            pending.respond = None
+        if pending.silent:
             _close_on_error(context, response)
-            respond(None)
-            return
-        if pending.outstanding > 1 and request.timeout_ms > 0:
+        elif pending.outstanding > 1 and request.timeout_ms > 0:
             loop = asyncio.get_running_loop()
             pending.timer = loop.call_later(request.timeout_ms / 1000, pending.time_out)
         pending.finish_one()
@@ -217,6 +216,8 @@ class ProduceHandler:
             return
         self._produced(header.record_count, len(records))
         if acks == 0:
+            del pending.entries[id(entry)]
+            pending.finish_one()
             return
 
         def committed(error: RivvenError | None) -> None:
@@ -236,7 +237,6 @@ class ProduceHandler:
         _report(entry, error)
         if acks == 0:
             context.session.closing = f"produce with acks=0 failed: {error.code.name}"
-            return
         del pending.entries[id(entry)]
         pending.finish_one()
 

@@ -21,7 +21,7 @@ from rivven.api.memory import MemoryBudget
 from rivven.app.failures import ExitCode, StartFailed, address_failure
 from rivven.app.first_start import ensure_credentials, ensure_dev_certificates
 from rivven.app.handlers import build_handlers
-from rivven.app.network import Network
+from rivven.app.network import Network, whole
 from rivven.app.storage import Storage
 from rivven.clock import SystemClock
 from rivven.config.models import Config
@@ -41,11 +41,11 @@ from rivven.security.authn.credentials import StoredCredentials
 from rivven.security.authn.sources import load_authenticators
 from rivven.security.authz.authorizer import Authorizer
 from rivven.security.authz.sources import AuthorizerSettings, load_authorizers
-from rivven.security.authz.unrestricted import Unrestricted
 from rivven.security.bootstrap import load_decoy_key
 from rivven.security.extensions import UnknownExtension
 from rivven.tasks import Tasks
 from rivven.telemetry import Metrics
+from rivven.types import ANONYMOUS
 
 OFFSETS_TOPIC = "__consumer_offsets"
 
@@ -178,10 +178,12 @@ class Broker:
 
     def _authorizers(self, metadata: MetadataService) -> list[Authorizer]:
         config = self._config
+        super_users = list(config.authorization.super_users)
         if config.insecure:
-            return [Unrestricted()]
+            # Who reaches a listener without authentication may do everything; who logs in is judged as ever.
+            super_users.append(str(ANONYMOUS))
         settings = AuthorizerSettings(
-            tuple(config.authorization.super_users), config.authorization.allow_everyone_if_no_acl_found
+            tuple(super_users), config.authorization.allow_everyone_if_no_acl_found
         )
         try:
             return load_authorizers(config.authorization.authorizers, settings, lambda: metadata.image.acls)
@@ -199,6 +201,7 @@ class Broker:
             max_connections_per_ip=limits.max_connections_per_ip,
             handshake_timeout_s=limits.handshake_timeout_secs,
             authentication_timeout_s=limits.connection_timeout_secs,
+            failure_delay_s=whole(config, "connection.failed.authentication.delay.ms") / 1000,
         )
         requests = MemoryBudget(limits.request_memory_bytes)
         responses = MemoryBudget(limits.response_memory_bytes)
@@ -222,7 +225,6 @@ class Broker:
             metrics=self._metrics,
             disk=self._storage,
             explicit=config.broker_explicit,
-            insecure=config.insecure,
         )
         dispatch = Dispatch(
             build_table(handlers),

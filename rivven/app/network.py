@@ -52,12 +52,12 @@ class Network:
         """Start to accept on every bound address. Raises StartFailed for unusable certificates."""
         config = self._config
         limits = ConnectionLimits(
-            frame_bytes_max=_whole(config, "socket.request.max.bytes"),
-            frame_bytes_max_unauthenticated=_whole(config, "sasl.server.max.receive.size"),
+            frame_bytes_max=whole(config, "socket.request.max.bytes"),
+            frame_bytes_max_unauthenticated=whole(config, "sasl.server.max.receive.size"),
             requests_in_flight_max=config.limits.requests_in_flight_per_connection,
             idle_timeout_s=config.limits.idle_timeout_secs,
         )
-        max_reauth_ms = _whole(config, "connections.max.reauth.ms")
+        max_reauth_ms = whole(config, "connections.max.reauth.ms")
         for settings, sockets in self._bound:
             info = _info(settings, sockets)
             listener = Listener(
@@ -98,7 +98,8 @@ class Network:
         self._bound = []
 
 
-def _whole(config: Config, name: str) -> int:
+def whole(config: Config, name: str) -> int:
+    """A broker setting that is a number."""
     value = config.broker[name]
     assert isinstance(value, int)
     return value

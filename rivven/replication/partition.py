@@ -80,10 +80,6 @@ class Partition:
         return self.log.log_end_offset
 
     @property
-    def log_end_offset(self) -> int:
-        return self.log.log_end_offset
-
-    @property
     def online(self) -> bool:
         return self.log.online and not self.deleted
 

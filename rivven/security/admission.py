@@ -10,9 +10,6 @@ from __future__ import annotations
 import ipaddress
 from collections import OrderedDict
 
-FAILURE_DELAY_S = 0.1
-"""How long the connection of a first failed login stays silent before it closes (Kafka's default)."""
-
 FAILURE_DELAY_MAX_S = 5.0
 """The delay doubles with each recent failure from the same address up to this: slows guessing, not typing."""
 
@@ -43,7 +40,8 @@ class Admission:
     """Connections and login failures per peer. Times are monotonic seconds.
 
     `handshake_timeout_s` is the time a TLS handshake may take, `authentication_timeout_s` the time from the
-    accept to a successful authentication.
+    accept to a successful authentication, `failure_delay_s` how long the connection of a first failed login
+    stays silent before it closes (``connection.failed.authentication.delay.ms``).
     """
 
     def __init__(
@@ -53,9 +51,11 @@ class Admission:
         max_connections_per_ip: int,
         handshake_timeout_s: float,
         authentication_timeout_s: float,
+        failure_delay_s: float = 0.1,
     ) -> None:
         self.handshake_timeout_s = handshake_timeout_s
         self.authentication_timeout_s = authentication_timeout_s
+        self._failure_delay_s = failure_delay_s
         self._max = max_connections
         self._max_per_peer = max_connections_per_ip
         self._open = 0
@@ -104,4 +104,6 @@ class Admission:
         if len(self._failures) > FAILING_PEERS_MAX:
             self._failures.popitem(last=False)
         doublings = min(count, 16)  # 2^16 is past every sensible maximum; keeps the number small
-        return float(min(FAILURE_DELAY_S * 2**doublings, FAILURE_DELAY_MAX_S))
+        return float(
+            min(self._failure_delay_s * 2**doublings, max(FAILURE_DELAY_MAX_S, self._failure_delay_s))
+        )

@@ -39,6 +39,10 @@ LEASED_FRAME_BYTES = 128 * 1024
 """Frames above this size take a lease from the request memory budget before they are received; smaller ones
 are bounded by connections times requests in flight."""
 
+LEASED_STRANGER_FRAME_BYTES = 16 * 1024
+"""The same before authentication, from a budget of its own: whoever has not logged in must not be able to
+make those who have wait."""
+
 _PRODUCE = ApiKey.PRODUCE.to_bytes(2, "big")
 _PARKED = frozenset({ApiKey.FETCH, ApiKey.JOIN_GROUP, ApiKey.SYNC_GROUP})
 """Requests that may wait long for others; a draining server does not wait for them."""
@@ -74,6 +78,7 @@ class ClientConnection:
         clock: Clock,
         tasks: Tasks,
         request_budget: MemoryBudget,
+        stranger_budget: MemoryBudget,
         requests_in_flight_max: int,
         observer: ConnectionObserver,
         closed: Callable[[ClientConnection], None],
@@ -88,6 +93,7 @@ class ClientConnection:
         self._clock = clock
         self._tasks = tasks
         self._request_budget = request_budget
+        self._stranger_budget = stranger_budget
         self._in_flight_max = requests_in_flight_max
         self._observer = observer
         self._closed = closed
@@ -102,6 +108,7 @@ class ClientConnection:
         self._response_leases: list[Lease] = []
         self._request_lease: Lease | None = None
         self._awaiting_lease: Callable[[Lease], None] | None = None
+        self._awaiting_budget = request_budget
         self._held_leases: dict[int, Lease] = {}
         self._reader_on = False
         self._writer_on = False
@@ -172,7 +179,7 @@ class ClientConnection:
 
     def _release_all(self) -> None:
         if self._awaiting_lease is not None:
-            self._request_budget.forget(self._awaiting_lease)
+            self._awaiting_budget.forget(self._awaiting_lease)
             self._awaiting_lease = None
         if self._request_lease is not None:
             self._request_lease.release()
@@ -211,7 +218,7 @@ class ClientConnection:
             and not self._draining
             and self._awaiting_lease is None
             and self._out_bytes <= WRITE_HIGH_WATER_BYTES
-            and self._core.pending < self._in_flight_max
+            and self._core.pending < (self._in_flight_max if self.session.authenticated else 1)
         )
 
     def _update_reading(self) -> None:
@@ -277,6 +284,10 @@ class ClientConnection:
             self._observer.received(size)
             frames = core.bytes_received(size)
             if frames:
+                if self._request_lease is not None:
+                    # A leased frame has a buffer of its own and comes alone; answering it ends the lease.
+                    self._held_leases[frames[0].sequence] = self._request_lease
+                    self._request_lease = None
                 self._queue.extend(frames)
                 self._pump()
                 if self.state is not State.OPEN:
@@ -291,7 +302,8 @@ class ClientConnection:
     def _lease_large_frame(self, expected: int) -> None:
         """Once a large frame's size is known its memory is reserved, in arrival order over all
         connections."""
-        if expected <= LEASED_FRAME_BYTES:
+        known = self.session.authenticated
+        if expected <= (LEASED_FRAME_BYTES if known else LEASED_STRANGER_FRAME_BYTES):
             return
         if self._request_lease is not None or self._awaiting_lease is not None:
             return
@@ -305,7 +317,8 @@ class ClientConnection:
             self._update_reading()
 
         self._awaiting_lease = granted
-        self._request_budget.take_whole(expected, granted)
+        self._awaiting_budget = self._request_budget if known else self._stranger_budget
+        self._awaiting_budget.take_whole(expected, granted)
 
     # -- requests --------------------------------------------------------------------------------------------
 
@@ -323,20 +336,16 @@ class ClientConnection:
                 queue.popleft()
                 self._start_exclusive(frame)
 
-    def _hold_lease(self, frame: Frame) -> None:
-        """A large frame keeps its memory lease until it is answered."""
-        lease = self._request_lease
-        if lease is not None and len(frame.data) > LEASED_FRAME_BYTES:
-            self._request_lease = None
-            self._held_leases[frame.sequence] = lease
-
     def _start_produce(self, frame: Frame) -> None:
-        self._hold_lease(frame)
         started = self._clock.monotonic()
         try:
             call = self._dispatch.accept(self.session, frame.data)
         except ProtocolError as error:
             self.close_after_answers(str(error))
+            return
+        except Exception:  # noqa: BLE001 - as in `_answer`
+            _log.exception("unexpected error in PRODUCE, closing the connection")
+            self.abort("unexpected error", level=logging.ERROR)
             return
         assert isinstance(call, Call)
         self._produces += 1
@@ -346,6 +355,8 @@ class ClientConnection:
             if self.state is State.CLOSED:
                 return
             buffers = None if response is None else self._dispatch.encode(call, response)
+            if response is None and call.denied:
+                self.session.closing = "produce with acks=0 was denied"
             self._observer.answered(ApiKey.PRODUCE, self._clock.monotonic() - started)
             self._complete(frame.sequence, buffers)
             if self._queue and not self._produces:
@@ -359,7 +370,6 @@ class ClientConnection:
             self.abort("unexpected error in PRODUCE", level=logging.ERROR)
 
     def _start_exclusive(self, frame: Frame) -> None:
-        self._hold_lease(frame)
         self._exclusive_key = int.from_bytes(frame.data[0:2], "big")
         self._exclusive = self._tasks.spawn(self._answer(frame), f"request {self._exclusive_key}")
 
@@ -379,12 +389,20 @@ class ClientConnection:
                     buffers = accepted
         except ProtocolError as error:
             self._exclusive = None
+            _release(call)
             self.close_after_answers(str(error))
             return
         except asyncio.CancelledError:
             self._exclusive = None
+            _release(call)
             if self.state is not State.CLOSED:
                 self.abort("the server is stopping")
+            return
+        except Exception:  # noqa: BLE001 - an authorizer or the codec failed; else the client waits for ever
+            _log.exception("unexpected error in API %d, closing the connection", self._exclusive_key)
+            self._exclusive = None
+            _release(call)
+            self.abort("unexpected error", level=logging.ERROR)
             return
         self._exclusive = None
         if call is not None and call.context.lease is not None:
@@ -452,6 +470,12 @@ class ClientConnection:
         for lease in self._response_leases:
             lease.release()
         self._response_leases.clear()
+
+
+def _release(call: Call | None) -> None:
+    """Give back the memory of an answer that will not be sent."""
+    if call is not None and call.context.lease is not None:
+        call.context.lease.release()
 
 
 def _tls_reason(error: ssl.SSLError) -> str:

@@ -12,6 +12,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from typing import Protocol
 
 from rivven.api.dispatch import Dispatch
 from rivven.api.memory import MemoryBudget
@@ -27,6 +28,10 @@ from rivven.tasks import Tasks
 
 _log = logging.getLogger("rivven.server")
 
+STRANGER_MEMORY_BYTES = 16 << 20
+"""For large frames of peers that have not authenticated: none of the mechanisms sends such, so 32 of the
+largest at a time are plenty."""
+
 BACKLOG = 1024
 """Connections the kernel may hold before accept: a reconnect storm of a thousand clients."""
 
@@ -40,6 +45,14 @@ SWEEP_INTERVAL_S = 0.25
 """How often deadlines are checked; they are seconds, so this is precise enough."""
 
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class ListenerObserver(ConnectionObserver, Protocol):
+    """What a listener tells the metrics."""
+
+    def connection_opened(self, listener: str) -> None: ...
+    def connection_closed(self, listener: str) -> None: ...
+    def connection_refused(self, listener: str) -> None: ...
 
 
 class ConnectionLimits:
@@ -81,7 +94,7 @@ class Listener:
         limits: ConnectionLimits,
         request_budget: MemoryBudget,
         clock: Clock,
-        observer: ConnectionObserver,
+        observer: ListenerObserver,
     ) -> None:
         self.info = info
         self.connections: set[ClientConnection] = set()
@@ -92,6 +105,7 @@ class Listener:
         self._admission = admission
         self._limits = limits
         self._request_budget = request_budget
+        self._stranger_budget = MemoryBudget(STRANGER_MEMORY_BYTES)
         self._clock = clock
         self._observer = observer
         self._tasks = Tasks()
@@ -158,6 +172,7 @@ class Listener:
         refused = self._admission.admit(host)
         if refused is not None:
             _log.info("refused %s on %s: %s", host, self.info.name, refused)
+            self._observer.connection_refused(self.info.name)
             sock.close()
             return
         try:
@@ -191,15 +206,18 @@ class Listener:
             clock=self._clock,
             tasks=self._tasks,
             request_budget=self._request_budget,
+            stranger_budget=self._stranger_budget,
             requests_in_flight_max=self._limits.requests_in_flight_max,
             observer=self._observer,
             closed=self._forget,
         )
         self.connections.add(connection)
+        self._observer.connection_opened(self.info.name)
         connection.begin()
 
     def _forget(self, connection: ClientConnection) -> None:
         self.connections.discard(connection)
+        self._observer.connection_closed(self.info.name)
         if not self.connections:
             self._emptied.set()
         self._admission.release(connection.session.host)
@@ -220,6 +238,9 @@ class Listener:
         elif not connection.authenticated:
             if age > self._admission.authentication_timeout_s:
                 connection.abort("not authenticated in time")
+        elif connection.session.expired(self._clock.now_ms()) and not connection.busy:
+            # Kafka would wait for the next request; an idle connection would stay open for ever.
+            connection.abort("the session expired")
         elif now - connection.last_activity > self._limits.idle_timeout_s and not connection.busy:
             connection.abort("idle")
 

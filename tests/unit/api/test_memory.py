@@ -1,5 +1,7 @@
 """Budgets: shares never starve anybody, whole leases come in order, everything is given back."""
 
+import pytest
+
 from rivven.api.memory import Lease, MemoryBudget
 
 
@@ -28,11 +30,12 @@ def test_the_floor_is_granted_even_when_nothing_is_left_but_never_more_than_want
     assert budget.take_share(7, floor=40).granted == 7
 
 
-def test_shrinking_gives_back_the_rest() -> None:
+@pytest.mark.parametrize("used", [0, 50, 200, 1500])
+def test_settling_holds_exactly_what_was_used_even_beyond_the_grant(used: int) -> None:
     budget = MemoryBudget(1000)
     lease = budget.take_share(200, floor=1)
-    lease.shrink(50)
-    assert budget.used_bytes == 50
+    lease.settle(used)
+    assert budget.used_bytes == used
     lease.release()
     assert budget.used_bytes == 0
 
