@@ -109,7 +109,7 @@ class AuthenticationHandlers:
                 response.session_lifetime_ms = exchange.session.lifetime_ms(context.now_ms)
         return response
 
-    async def raw_token(self, session: Session, token: bytes) -> list[bytes | memoryview]:
+    async def raw_token(self, session: Session, token: bytes) -> list[bytes | bytearray | memoryview]:
         """One bare token after a handshake v0: the bare answer. Raises ProtocolError to close on refusal."""
         exchange = session.exchange
         assert exchange is not None

@@ -38,8 +38,8 @@ class HandlerSet:
     offsets: offsets.OffsetHandlers
     metadata: metadata.MetadataHandler
     find_coordinator: groups.FindCoordinatorHandler
-    groups: groups.GroupHandlers
     group_admin: groups.GroupAdminHandlers
+    groups: groups.GroupHandlers  # last of its module: the field hides the name
     group_offsets: group_offsets.GroupOffsetHandlers
     topics: topics.TopicHandlers
     configs: configs.ConfigHandlers

@@ -26,7 +26,7 @@ from rivven.security.authz.authorizer import Authorizer
 
 _log = logging.getLogger("rivven.api")
 
-Buffers = list[bytes | memoryview]
+Buffers = list[bytes | bytearray | memoryview]
 
 
 RawToken = Callable[[Session, bytes], Awaitable[Buffers]]
@@ -95,7 +95,7 @@ class Dispatch:
         if not is_open:
             if subject is None:
                 raise NotAuthenticated(f"{row.key.name} without an identity")
-            if session.expires_at_ms is not None and now_ms >= session.expires_at_ms:
+            if session.expired(now_ms):
                 raise NotAuthenticated(f"{row.key.name} after the session expired")
         request = parse_request(header.api_key, header.api_version, frame, position)
         access = Access(subject, () if is_open else self._authorizers)

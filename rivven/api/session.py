@@ -46,6 +46,10 @@ class Session:
         """After SaslHandshake v0 the next frames are bare SASL tokens (kafka.md 2.7)."""
         return self.exchange is not None and self.exchange.raw_tokens
 
+    def expired(self, now_ms: int) -> bool:
+        """Whether the identity has ended (KIP-368): only a SASL request may come now."""
+        return self.expires_at_ms is not None and now_ms >= self.expires_at_ms
+
     def become(self, principal: Principal, expires_at_ms: int | None) -> None:
         """Take an identity (first authentication or re-authentication)."""
         self.subject = Subject(principal=principal, host=self.host, listener=self.listener.name)

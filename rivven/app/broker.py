@@ -182,9 +182,7 @@ class Broker:
         if config.insecure:
             # Who reaches a listener without authentication may do everything; who logs in is judged as ever.
             super_users.append(str(ANONYMOUS))
-        settings = AuthorizerSettings(
-            tuple(super_users), config.authorization.allow_everyone_if_no_acl_found
-        )
+        settings = AuthorizerSettings(tuple(super_users), config.authorization.allow_everyone_if_no_acl_found)
         try:
             return load_authorizers(config.authorization.authorizers, settings, lambda: metadata.image.acls)
         except UnknownExtension as error:
@@ -225,6 +223,7 @@ class Broker:
             metrics=self._metrics,
             disk=self._storage,
             explicit=config.broker_explicit,
+            acls_enforced="acl" in config.authorization.authorizers,
         )
         dispatch = Dispatch(
             build_table(handlers),

@@ -29,14 +29,14 @@ from rivven.security.dev_profile import (
     update_address,
     write_client_files,
 )
-from rivven.security.private_files import PrivateFileError
+from rivven.security.private_files import PrivateFileError, make_private_directory
 
 
 def ensure_dev_certificates(config: Config, clock: Clock) -> None:
     """Make or renew the development certificates. Raises StartFailed."""
     directory = config.data_dir / DEV_DIRECTORY
     try:
-        directory.mkdir(mode=0o700, exist_ok=True)
+        make_private_directory(directory)
         ensure_dev_pki(directory, clock.now_ms())
     except (OSError, PrivateFileError) as error:
         raise StartFailed(

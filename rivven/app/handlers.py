@@ -46,7 +46,7 @@ def build_handlers(
     metrics: Metrics,
     disk: DiskView,
     explicit: Collection[str],
-    insecure: bool,
+    acls_enforced: bool,
 ) -> HandlerSet:
     """The handlers of the API table."""
     broker = metadata.static_broker_values
@@ -73,7 +73,7 @@ def build_handlers(
         group_offsets=GroupOffsetHandlers(groups, lambda topic: len(replicas.partitions_of(topic))),
         topics=TopicHandlers(metadata, replicas, configs.entries_of),
         configs=configs,
-        acls=AclHandlers(metadata, enabled=not insecure),
+        acls=AclHandlers(metadata, enabled=acls_enforced),
         credentials=CredentialHandlers(metadata),
         cluster=ClusterHandlers(metadata.node_id, metadata.image.cluster_id, replicas, disk),
         producers=ProducerHandlers(metadata, replicas),

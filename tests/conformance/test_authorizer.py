@@ -12,7 +12,6 @@ from rivven.security.authz.access import Access
 from rivven.security.authz.acl import AclAuthorizer
 from rivven.security.authz.authorizer import Action, Authorizer, Decision, Subject, Verdict
 from rivven.security.authz.sources import AuthorizerSettings, load_authorizers
-from rivven.security.authz.unrestricted import Unrestricted
 from rivven.testing.authorizers import AllowAll, DenyAll
 from rivven.types import AclBinding, Operation, PatternType, Permission, Principal, ResourceType
 
@@ -24,7 +23,6 @@ RULES = (
 IMPLEMENTATIONS: dict[str, Callable[[], Authorizer]] = {
     "acl": lambda: load_authorizers(["acl"], AuthorizerSettings(), lambda: (1, RULES))[0],
     "acl, open by default": lambda: AclAuthorizer(lambda: (1, RULES), ["User:root"], True),
-    "unrestricted": Unrestricted,
     "deny all": DenyAll,
     "allow all": AllowAll,
 }
