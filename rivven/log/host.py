@@ -96,7 +96,7 @@ class LogLimits:
     open_files: int = 1024
     """Segment files kept open beyond those in use."""
     thread_write_bytes: int = 128 << 10
-    """Amount from which the writer thread writes rather than the loop: copying costs more than handing over."""
+    """Amount from which the writer thread writes, not the loop: copying costs more than a hand-over."""
     reader_threads: int = 4
     """Threads for reads that would block: enough to keep a disk's queue busy."""
 

@@ -45,6 +45,7 @@ class StepThreads:
         self._workers: list[StepWorker] = []
         self._timers: list[_Timer] = []
         self._now = 0.0
+        self._turn = 0
 
     def worker(self, name: str, size: int = 1) -> StepWorker:
         worker = StepWorker()
@@ -67,7 +68,13 @@ class StepThreads:
         queues = [queue for queue in (self._loop, *(worker.jobs for worker in self._workers)) if queue]
         if not queues:
             return False
-        queue = queues[0] if self._random is None else self._random.choice(queues)
+        if self._random is not None:
+            queue = self._random.choice(queues)
+        elif self._loop:
+            queue = self._loop
+        else:
+            self._turn += 1
+            queue = queues[self._turn % len(queues)]
         queue.popleft()()
         return True
 
