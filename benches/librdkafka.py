@@ -1,7 +1,7 @@
-"""The C client by its batch functions: the librdkafka inside confluent-kafka, without Python's cost per record.
+"""The C client by its batch functions: confluent-kafka's librdkafka without Python's cost per record.
 
-Driver. Producing a million records a second from Python objects would measure Python; `rd_kafka_produce_batch` and
-`rd_kafka_consume_batch_queue` take and give arrays, so every broker is driven by the same C code at its full speed.
+Driver. A million records a second from Python objects would measure Python; `rd_kafka_produce_batch` and
+`rd_kafka_consume_batch_queue` take and give arrays: every broker meets the same C code at its full speed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "destroy": (None, [_P]),
     "topic_new": (_P, [_P, ctypes.c_char_p, _P]),
     "topic_destroy": (None, [_P]),
-    "produce_batch": (ctypes.c_int, [_P, ctypes.c_int32, ctypes.c_int, ctypes.POINTER(Message), ctypes.c_int]),
+    "produce_batch": (
+        ctypes.c_int,
+        [_P, ctypes.c_int32, ctypes.c_int, ctypes.POINTER(Message), ctypes.c_int],
+    ),
     "flush": (ctypes.c_int, [_P, ctypes.c_int]),
     "poll": (ctypes.c_int, [_P, ctypes.c_int]),
     "queue_new": (_P, [_P]),
@@ -96,7 +99,7 @@ class _Client:
 def produce_for(
     conf: Mapping[str, object], topic: str, *, partitions: int, record_bytes: int, seconds: float
 ) -> tuple[int, float]:
-    """Produce equal records round robin for `seconds`; returns (records handed over, seconds until all answered)."""
+    """Produce equal records round robin for `seconds`; returns (records, seconds until all are answered)."""
     limits = {"queue.buffering.max.kbytes": QUEUE_KBYTES, "queue.buffering.max.messages": 10_000_000}
     client = _Client(_PRODUCER, {"acks": "all", **limits, **conf}, topic)
     payload = ctypes.create_string_buffer(b"x" * record_bytes, record_bytes)

@@ -32,12 +32,16 @@ def _api_versions(version: int) -> bytes:
 
 
 def _metadata(version: int, port: int, topics: list[str]) -> bytes:
-    broker = struct.pack(">i", 1) + _text("127.0.0.1") + struct.pack(">i", port) + (_text("") if version else b"")
+    broker = (
+        struct.pack(">i", 1) + _text("127.0.0.1") + struct.pack(">i", port) + (_text("") if version else b"")
+    )
     head = (struct.pack(">i", 0) if version >= 3 else b"") + struct.pack(">i", 1) + broker
     head += (_text("minimal") if version >= 2 else b"") + (struct.pack(">i", 1) if version else b"")
     body = struct.pack(">i", len(topics))
     for topic in topics:
-        body += struct.pack(">h", 0) + _text(topic) + (b"\0" if version else b"") + struct.pack(">i", PARTITIONS)
+        body += (
+            struct.pack(">h", 0) + _text(topic) + (b"\0" if version else b"") + struct.pack(">i", PARTITIONS)
+        )
         for partition in range(PARTITIONS):
             body += struct.pack(">hiiiiii", 0, partition, 1, 1, 1, 1, 1)
     return head + body

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -102,17 +101,13 @@ class NodePrograms:
     def run(self, client: str, scenario: str, connection: Connection, **arguments: Any) -> dict[str, Any]:
         return self.start(client, scenario, connection, **arguments).result()
 
-    def run_file(self, script: Path, **environment: str) -> str:
-        """Run a file with this Node and these packages; returns what it printed."""
-        target = self._directory / script.name
-        target.write_text(script.read_text())
-        command = ["timeout", str(SCENARIO_SECONDS_MAX), self._node, "--no-warnings", str(target)]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=False, env=os.environ | environment
-            )
-        finally:
-            target.unlink()
+    def run_file(self, script: Path, directory: Path) -> str:
+        """Run a file in `directory` with this Node and these packages; returns what it printed."""
+        packages = directory / "node_modules"
+        if not packages.exists():
+            packages.symlink_to(self._directory / "node_modules")
+        command = ["timeout", str(SCENARIO_SECONDS_MAX), self._node, "--no-warnings", str(script)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=directory)
         if done.returncode != 0:
             raise ProgramFailed(f"{script.name} exit {done.returncode}: {done.stdout}{done.stderr}")
         return done.stdout

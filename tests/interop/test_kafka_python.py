@@ -96,23 +96,44 @@ def test_produce_consume(
     assert codecs_on_disk(broker.data, reference.topic_id(topic)) == {codec}
 
 
+class Member(threading.Thread):
+    """A consumer polled by a thread of its own: a poll that is cut short makes kafka-python join anew."""
+
+    def __init__(self, connection: Connection, topic: str) -> None:
+        super().__init__()
+        self._consumer = subscriber(connection, topic, topic)
+        self._leaving = threading.Event()
+        self.owned: list[int] = []
+        self.start()
+
+    def run(self) -> None:
+        while not self._leaving.is_set():
+            self._consumer.poll(timeout_ms=500)
+            self.owned = [row.partition for row in self._consumer.assignment()]
+        self._consumer.close()
+
+    def leave(self) -> None:
+        self._leaving.set()
+        self.join(20)
+        assert not self.is_alive()
+
+
 def test_group_members_join_and_leave(user: Connection, make_topic: Callable[..., str]) -> None:
     topic = make_topic(PARTITIONS)
-    members: list[KafkaConsumer] = []
+    members: list[Member] = []
 
     def owned() -> list[list[int]]:
-        for member in members:
-            member.poll(timeout_ms=50)
-        return [[row.partition for row in member.assignment()] for member in members]
+        time.sleep(0.02)
+        return [member.owned for member in members]
 
     for size in SIZES:
         while len(members) < size:
-            members.append(subscriber(user, topic, topic))
+            members.append(Member(user, topic))
         while len(members) > size:
-            members.pop().close()
+            members.pop().leave()
         settle(owned, PARTITIONS)
     for member in members:
-        member.close()
+        member.leave()
 
 
 def test_idempotent_produce_across_restart(own_broker: ShippedBroker) -> None:

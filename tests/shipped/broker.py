@@ -90,13 +90,24 @@ class ShippedBroker:
 
     def init(self) -> None:
         """Store the administrator's verifier offline and remember the password printed once."""
-        command = [RIVVEN, "server", "init", "--config", self._config_path, "--admin", ADMIN]
+        command = [RIVVEN, "server", "init", "--config", self._config_path, "--admin", ADMIN, "-o", "json"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 0, f"{shlex.join(map(str, command))}: {done.stdout}{done.stderr}"
-        self.admin = Account(ADMIN, _password_in(done.stdout))
+        self.admin = Account(ADMIN, json.loads(done.stdout)["password"])
 
     def start(self) -> ShippedBroker:
         """Start and wait for the ready file; the first start also makes the first credential."""
+        self.spawn()
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            if self.running:
+                self.kill()
+            raise
+        return self
+
+    def spawn(self) -> None:
+        """Start without waiting; for measuring the start itself."""
         assert not self.running, "the broker runs already"
         if not self.admin.password:
             self.init()
@@ -111,9 +122,6 @@ class ShippedBroker:
                 cwd=self.directory,
                 env=_environment(),
             )
-        self._wait_until_ready()
-        self._keep_ports()
-        return self
 
     def stop(self) -> int:
         """SIGTERM, wait for the end, return the exit code."""
@@ -167,7 +175,8 @@ class ShippedBroker:
     def _write_config(self) -> None:
         self._config_path.write_text(yaml.safe_dump(self._config))
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """Wait for the ready file and remember the addresses in it."""
         assert self._process is not None
         deadline = time.monotonic() + START_SECONDS_MAX
         while not self._ready_path.exists():
@@ -179,9 +188,10 @@ class ShippedBroker:
                 raise BrokerDidNotStart(f"no ready file after {START_SECONDS_MAX} s: {self.tail()}")
             time.sleep(_POLL_SECONDS)
         self.ready = json.loads(self._ready_path.read_text())
+        self._keep_ports()
 
     def _addresses(self) -> dict[str, tuple[str, int]]:
-        return {row["name"]: _host_port(row["address"]) for row in self.ready["listeners"]}
+        return {name: _host_port(address) for name, address in self.ready["listeners"].items()}
 
     def _keep_ports(self) -> None:
         addresses = self._addresses()
@@ -199,12 +209,3 @@ def _environment() -> dict[str, str]:
 def _host_port(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
-
-
-def _password_in(output: str) -> str:
-    """The password `rivven server init` shows once, on its line `password: ...`."""
-    for line in output.splitlines():
-        name, colon, value = line.strip().partition(":")
-        if colon and name.strip().lower() == "password" and value.strip():
-            return value.strip()
-    raise AssertionError(f"rivven server init printed no password: {output!r}")

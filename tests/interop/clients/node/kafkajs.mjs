@@ -140,9 +140,9 @@ async function admin(connection, { topic, group }) {
   }
   await admin.createAcls({ acl: [acl] })
   const acls = await admin.describeAcls({ resourceType: 2, resourceName: topic, resourcePatternType: 3,
-    operation: 1, permissionType: 1, principal: null, host: null })
+    operation: 1, permissionType: 1 })
   const removed = await admin.deleteAcls({ filters: [{ resourceType: 2, resourceName: topic,
-    resourcePatternType: 3, operation: 1, permissionType: 1, principal: null, host: null }] })
+    resourcePatternType: 3, operation: 1, permissionType: 1 }] })
   await admin.deleteTopics({ topics: [topic] })
   const gone = !(await admin.listTopics()).includes(topic)
   await admin.disconnect()

@@ -1,0 +1,43 @@
+"""`python -m benches`: run the scenarios and write the results. `make bench` calls it."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from benches.report import Report
+from benches.scenarios import Scenarios
+
+SECONDS = 3.0  # one throughput measurement; long enough for several segment flushes
+
+
+def main() -> None:
+    """Run all scenarios, or those named with --only."""
+    parser = argparse.ArgumentParser(prog="python -m benches", description=__doc__)
+    names = [
+        "latency",
+        "throughput",
+        "dirty_partitions",
+        "start_and_idle",
+        "compaction",
+        "ten_thousand_partitions",
+    ]
+    parser.add_argument("--only", action="append", choices=names, help="run this scenario (repeatable)")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="length of one measurement")
+    parser.add_argument(
+        "--print", action="store_true", dest="print_only", help="do not write the result files"
+    )
+    given = parser.parse_args()
+    report = Report("make bench")
+    with tempfile.TemporaryDirectory(prefix="rivven-bench-") as directory:
+        scenarios = Scenarios(report, Path(directory), given.seconds)
+        for name in given.only or names:
+            getattr(scenarios, name)()
+    report.ratio_notes()
+    if not given.print_only and not given.only:
+        report.write(Path(__file__).parent)
+
+
+if __name__ == "__main__":
+    main()

