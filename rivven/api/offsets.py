@@ -55,6 +55,7 @@ OFFSET_FOR_LEADER_EPOCH_RULES = (
         items=list_items("topics", "topic"),
         keep=keep_list("topics"),
         deny=_deny_epochs,
+        unless=Operation.CLUSTER_ACTION,
     ),
 )
 

@@ -52,16 +52,6 @@ def error_codes(value: Any) -> Iterator[int]:
                 yield from error_codes(one)
 
 
-def texts(value: Any) -> Iterator[str]:
-    """Every text anywhere in an answer."""
-    for _, inner in _fields(value):
-        for one in inner if isinstance(inner, list) else [inner]:
-            if isinstance(one, str):
-                yield one
-            elif hasattr(type(one), "__slots__") and not isinstance(one, bytes | int | UUID):
-                yield from texts(one)
-
-
 def _fields(value: Any) -> list[tuple[str, Any]]:
     if dataclasses.is_dataclass(value):
         return [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]

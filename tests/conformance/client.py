@@ -1,4 +1,4 @@
-"""What the tests do all the time, over the raw wire: topics, users, rules, produce and fetch in a line each."""
+"""What the tests do all the time over the raw wire: topics, users, rules, produce, fetch, in a line each."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class ShippedBroker:
         self.pki: Pki = make_pki(directory / "pki")
         self.admin = Account(ADMIN, "")
         self.ready: dict[str, Any] = {}
-        self._config_path = directory / "rivven.yaml"
+        self.config_path = directory / "rivven.yaml"
         self._ready_path = directory / "ready.json"
         self._process: subprocess.Popen[bytes] | None = None
         self._config = self._configuration(FAST_SETTINGS | dict(settings or {}), protocols) | dict(
@@ -90,7 +90,7 @@ class ShippedBroker:
 
     def init(self) -> None:
         """Store the administrator's verifier offline and remember the password printed once."""
-        command = [RIVVEN, "server", "init", "--config", self._config_path, "--admin", ADMIN, "-o", "json"]
+        command = [RIVVEN, "server", "init", "--config", self.config_path, "--admin", ADMIN, "-o", "json"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 0, f"{shlex.join(map(str, command))}: {done.stdout}{done.stderr}"
         self.admin = Account(ADMIN, json.loads(done.stdout)["password"])
@@ -112,7 +112,7 @@ class ShippedBroker:
         if not self.admin.password:
             self.init()
         self._ready_path.unlink(missing_ok=True)
-        command = [RIVVEN, "server", "--config", self._config_path, "--ready-file", self._ready_path]
+        command = [RIVVEN, "server", "--config", self.config_path, "--ready-file", self._ready_path]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -173,7 +173,7 @@ class ShippedBroker:
         }
 
     def _write_config(self) -> None:
-        self._config_path.write_text(yaml.safe_dump(self._config))
+        self.config_path.write_text(yaml.safe_dump(self._config))
 
     def wait_until_ready(self) -> None:
         """Wait for the ready file and remember the addresses in it."""

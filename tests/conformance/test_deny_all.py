@@ -1,0 +1,435 @@
+"""Every API, by those who may do nothing and by those who may do exactly one thing.
+
+A user without rights succeeds nowhere and cannot tell what exists from what does not. Then the matrix: every
+API against every single permission, compared with the table of what each API checks (kafka.md 2.8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from rivven.app.broker import Broker
+from rivven.config.load import load
+from rivven.errors import ErrorCode as E
+from rivven.metadata.service import MetadataService
+from rivven.protocol import messages as m
+from rivven.protocol.api import APIS, ApiKey
+from rivven.security.authz.authorizer import Authorizer
+from rivven.testing.authorizers import DenyAll
+from rivven.types import CLUSTER_NAME, Operation, PatternType, ResourceType
+from tests.conformance.calls import CALLS, VALUE, Names, error_codes
+from tests.conformance.client import Client, fresh
+from tests.shipped.broker import ShippedBroker
+from tests.shipped.connection import Account, Connection
+
+OPEN = {ApiKey.API_VERSIONS, ApiKey.DESCRIBE_CLUSTER}
+"""What everybody may ask: what the broker speaks, and where its nodes are."""
+
+AUTHORIZATION_CODES = {
+    E.TOPIC_AUTHORIZATION_FAILED,
+    E.GROUP_AUTHORIZATION_FAILED,
+    E.CLUSTER_AUTHORIZATION_FAILED,
+    E.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    E.DELEGATION_TOKEN_AUTHORIZATION_FAILED,
+}
+
+TOPIC, GROUP, CLUSTER = ResourceType.TOPIC, ResourceType.GROUP, ResourceType.CLUSTER
+Grant = tuple[ResourceType, Operation]
+T_READ, T_WRITE, T_CREATE = (TOPIC, Operation.READ), (TOPIC, Operation.WRITE), (TOPIC, Operation.CREATE)
+T_DELETE, T_ALTER = (TOPIC, Operation.DELETE), (TOPIC, Operation.ALTER)
+T_DESCRIBE = (TOPIC, Operation.DESCRIBE)
+T_CONFIGS, T_SET_CONFIGS = (TOPIC, Operation.DESCRIBE_CONFIGS), (TOPIC, Operation.ALTER_CONFIGS)
+G_READ, G_DELETE, G_DESCRIBE = (
+    (GROUP, Operation.READ),
+    (GROUP, Operation.DELETE),
+    (GROUP, Operation.DESCRIBE),
+)
+C_CREATE, C_ALTER, C_DESCRIBE = (
+    (CLUSTER, Operation.CREATE),
+    (CLUSTER, Operation.ALTER),
+    (CLUSTER, Operation.DESCRIBE),
+)
+C_ACTION, C_IDEMPOTENT = (CLUSTER, Operation.CLUSTER_ACTION), (CLUSTER, Operation.IDEMPOTENT_WRITE)
+C_CONFIGS, C_SET_CONFIGS = (CLUSTER, Operation.DESCRIBE_CONFIGS), (CLUSTER, Operation.ALTER_CONFIGS)
+
+SINGLE_GRANTS: list[Grant] = [
+    T_READ,
+    T_WRITE,
+    T_CREATE,
+    T_DELETE,
+    T_ALTER,
+    T_DESCRIBE,
+    T_CONFIGS,
+    T_SET_CONFIGS,
+    G_READ,
+    G_DELETE,
+    G_DESCRIBE,
+    C_CREATE,
+    C_ALTER,
+    C_DESCRIBE,
+    C_ACTION,
+    C_IDEMPOTENT,
+    C_CONFIGS,
+    C_SET_CONFIGS,
+]
+
+# API -> (alternatives, each a set of permissions needed together; the code of the first one that is missing)
+CHECKS: dict[ApiKey, tuple[list[list[Grant]], list[E]]] = {
+    ApiKey.PRODUCE: ([[T_WRITE]], [E.TOPIC_AUTHORIZATION_FAILED]),
+    ApiKey.FETCH: ([[T_READ]], [E.TOPIC_AUTHORIZATION_FAILED]),
+    ApiKey.LIST_OFFSETS: ([[T_DESCRIBE]], [E.TOPIC_AUTHORIZATION_FAILED]),
+    ApiKey.METADATA: ([[T_DESCRIBE]], [E.TOPIC_AUTHORIZATION_FAILED]),
+    ApiKey.OFFSET_FOR_LEADER_EPOCH: ([[T_DESCRIBE], [C_ACTION]], [E.TOPIC_AUTHORIZATION_FAILED]),
+    ApiKey.DESCRIBE_TOPIC_PARTITIONS: ([[T_DESCRIBE]], [E.TOPIC_AUTHORIZATION_FAILED]),
+    ApiKey.DESCRIBE_PRODUCERS: ([[T_READ]], [E.TOPIC_AUTHORIZATION_FAILED]),
+    ApiKey.OFFSET_COMMIT: (
+        [[G_READ, T_READ]],
+        [E.GROUP_AUTHORIZATION_FAILED, E.TOPIC_AUTHORIZATION_FAILED],
+    ),
+    ApiKey.OFFSET_FETCH: (
+        [[G_DESCRIBE, T_DESCRIBE]],
+        [E.GROUP_AUTHORIZATION_FAILED, E.TOPIC_AUTHORIZATION_FAILED],
+    ),
+    ApiKey.OFFSET_DELETE: (
+        [[G_DELETE, T_READ]],
+        [E.GROUP_AUTHORIZATION_FAILED, E.TOPIC_AUTHORIZATION_FAILED],
+    ),
+    ApiKey.FIND_COORDINATOR: ([[G_DESCRIBE]], [E.GROUP_AUTHORIZATION_FAILED]),
+    ApiKey.JOIN_GROUP: ([[G_READ]], [E.GROUP_AUTHORIZATION_FAILED]),
+    ApiKey.SYNC_GROUP: ([[G_READ]], [E.GROUP_AUTHORIZATION_FAILED]),
+    ApiKey.HEARTBEAT: ([[G_READ]], [E.GROUP_AUTHORIZATION_FAILED]),
+    ApiKey.LEAVE_GROUP: ([[G_READ]], [E.GROUP_AUTHORIZATION_FAILED]),
+    ApiKey.DESCRIBE_GROUPS: ([[G_DESCRIBE]], [E.GROUP_AUTHORIZATION_FAILED]),
+    ApiKey.LIST_GROUPS: ([[C_DESCRIBE], [G_DESCRIBE]], [E.NONE]),
+    ApiKey.DELETE_GROUPS: ([[G_DELETE]], [E.GROUP_AUTHORIZATION_FAILED]),
+    ApiKey.CREATE_TOPICS: ([[C_CREATE], [T_CREATE]], [E.TOPIC_AUTHORIZATION_FAILED]),
+    ApiKey.DELETE_TOPICS: ([[T_DELETE]], [E.TOPIC_AUTHORIZATION_FAILED]),
+    ApiKey.DELETE_RECORDS: ([[T_DELETE]], [E.TOPIC_AUTHORIZATION_FAILED]),
+    ApiKey.CREATE_PARTITIONS: ([[T_ALTER]], [E.TOPIC_AUTHORIZATION_FAILED]),
+    ApiKey.INIT_PRODUCER_ID: ([[C_IDEMPOTENT], [T_WRITE]], [E.CLUSTER_AUTHORIZATION_FAILED]),
+    ApiKey.DESCRIBE_CONFIGS: ([[T_CONFIGS]], [E.TOPIC_AUTHORIZATION_FAILED]),
+    ApiKey.ALTER_CONFIGS: ([[T_SET_CONFIGS]], [E.TOPIC_AUTHORIZATION_FAILED]),
+    ApiKey.INCREMENTAL_ALTER_CONFIGS: ([[T_SET_CONFIGS]], [E.TOPIC_AUTHORIZATION_FAILED]),
+    ApiKey.LIST_CONFIG_RESOURCES: ([[C_CONFIGS]], [E.CLUSTER_AUTHORIZATION_FAILED]),
+    ApiKey.DESCRIBE_ACLS: ([[C_DESCRIBE]], [E.CLUSTER_AUTHORIZATION_FAILED]),
+    ApiKey.CREATE_ACLS: ([[C_ALTER]], [E.CLUSTER_AUTHORIZATION_FAILED]),
+    ApiKey.DELETE_ACLS: ([[C_ALTER]], [E.CLUSTER_AUTHORIZATION_FAILED]),
+    ApiKey.DESCRIBE_USER_SCRAM_CREDENTIALS: ([[C_DESCRIBE]], [E.CLUSTER_AUTHORIZATION_FAILED]),
+    ApiKey.ALTER_USER_SCRAM_CREDENTIALS: ([[C_ALTER]], [E.CLUSTER_AUTHORIZATION_FAILED]),
+    ApiKey.DESCRIBE_LOG_DIRS: ([[C_DESCRIBE]], [E.CLUSTER_AUTHORIZATION_FAILED]),
+    ApiKey.ELECT_LEADERS: ([[C_ALTER]], [E.CLUSTER_AUTHORIZATION_FAILED]),
+    ApiKey.ALTER_PARTITION_REASSIGNMENTS: ([[C_ALTER]], [E.CLUSTER_AUTHORIZATION_FAILED]),
+    ApiKey.LIST_PARTITION_REASSIGNMENTS: ([[C_DESCRIBE]], [E.CLUSTER_AUTHORIZATION_FAILED]),
+    ApiKey.API_VERSIONS: ([[]], []),
+    ApiKey.DESCRIBE_CLUSTER: ([[]], []),
+}
+
+_IMPLY_DESCRIBE = {Operation.READ, Operation.WRITE, Operation.DELETE, Operation.ALTER}
+_REMOVES = {ApiKey.DELETE_TOPICS, ApiKey.DELETE_GROUPS}
+"""Asked about a name that does not exist, so that being allowed changes nothing for those who come after."""
+
+
+def implies(held: Grant, needed: Grant) -> bool:
+    """Allowed operations that include another (kafka.md 2.8)."""
+    if held[0] is not needed[0]:
+        return False
+    if held[1] is needed[1]:
+        return True
+    if needed[1] is Operation.DESCRIBE:
+        return held[1] in _IMPLY_DESCRIBE
+    return needed[1] is Operation.DESCRIBE_CONFIGS and held[1] is Operation.ALTER_CONFIGS
+
+
+def first_missing(key: ApiKey, held: list[Grant]) -> E | None:
+    """The code a request must be refused with, None when it must succeed."""
+    alternatives, codes = CHECKS[key]
+    answers = []
+    for needed in alternatives:
+        lacking = [index for index, one in enumerate(needed) if not any(implies(have, one) for have in held)]
+        if not lacking:
+            return None
+        answers.append(codes[min(lacking[0], len(codes) - 1)])
+    return answers[0]
+
+
+@pytest.fixture(scope="module")
+def module_admin(plain: Connection) -> Iterator[Client]:
+    with Client(plain) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def names(module_admin: Client) -> Names:
+    """Names that exist, under a prefix of their own."""
+    topic, group = fresh("matrix-topic"), fresh("matrix-group")
+    module_admin.create_topic(topic)
+    module_admin.produced(topic, VALUE)
+    assert module_admin.commit(group, topic, 1, "note") == 0
+    return Names(topic, module_admin.topic_id(topic), group, module_admin.create_user().user)
+
+
+@pytest.fixture(scope="module")
+def missing() -> Names:
+    """Names that do not exist."""
+    return Names(fresh("matrix-topic"), uuid4(), fresh("matrix-group"), fresh("user"))
+
+
+@pytest.fixture(scope="module")
+def nobody(module_admin: Client, plain: Connection) -> Iterator[Client]:
+    with Client(plain.as_user(module_admin.create_user())) as client:
+        yield client
+
+
+def anonymised(answer: Any, names: Names) -> str:
+    """The answer without the names that were asked for, which it may repeat."""
+    said = repr(answer)
+    for index, name in enumerate((names.topic, str(names.topic_id), names.group, names.user)):
+        said = said.replace(name, f"<{index}>")
+    return said
+
+
+def versions_of(key: ApiKey) -> tuple[int, int]:
+    return APIS[key].decodable_from, APIS[key].max
+
+
+# -- without any right ---------------------------------------------------------------------------------------
+
+
+def test_the_table_of_checks_covers_every_api() -> None:
+    assert set(CHECKS) == set(CALLS)
+
+
+@pytest.mark.parametrize("key", list(CALLS), ids=lambda key: key.name)
+def test_nothing_succeeds_and_nothing_is_revealed(
+    nobody: Client, module_admin: Client, names: Names, missing: Names, key: ApiKey
+) -> None:
+    for version in versions_of(key):
+        request = CALLS[key].request
+        answer = nobody.call(key, version, request(version, names))
+        check_refused(key, answer)
+        if key in OPEN:
+            continue
+        hidden = nobody.call(key, version, request(version, missing))
+        # CreateTopics asks for a fresh name each time.
+        unequal = key is ApiKey.CREATE_TOPICS
+        assert unequal or anonymised(answer, names) == anonymised(hidden, missing)
+    assert module_admin.values(names.topic) == [VALUE], "nothing was written"
+
+
+def check_refused(key: ApiKey, answer: Any) -> None:
+    codes = set(error_codes(answer))
+    if key in OPEN:
+        assert codes <= {E.NONE}
+    elif key is ApiKey.LIST_GROUPS:
+        assert (codes, answer.groups) == ({E.NONE}, [])
+    elif key is ApiKey.DESCRIBE_LOG_DIRS:
+        assert answer.results == []
+    else:
+        assert CHECKS[key][1][0] in codes
+        assert codes - {E.NONE} <= AUTHORIZATION_CODES
+
+
+def test_what_a_user_without_rights_sees_of_the_whole(nobody: Client, names: Names) -> None:
+    answer = nobody.call(ApiKey.METADATA, 12, m.MetadataRequest(topics=None))
+    assert answer.topics == []
+    page = nobody.call(ApiKey.DESCRIBE_TOPIC_PARTITIONS, 0, m.DescribeTopicPartitionsRequest(topics=[]))
+    assert page.topics == []
+    offsets = m.OffsetFetchRequest.OffsetFetchRequestGroup(group_id=names.group, topics=None)
+    answer = nobody.call(ApiKey.OFFSET_FETCH, 9, m.OffsetFetchRequest(groups=[offsets]))
+    assert (answer.groups[0].error_code, answer.groups[0].topics) == (E.GROUP_AUTHORIZATION_FAILED, [])
+
+
+@pytest.mark.parametrize("key", [ApiKey.METADATA, ApiKey.DELETE_TOPICS], ids=lambda key: key.name)
+def test_a_topic_id_one_may_not_describe_looks_like_none(
+    nobody: Client, names: Names, missing: Names, key: ApiKey
+) -> None:
+    def ask(topic_id: UUID) -> str:
+        request: Any
+        if key is ApiKey.METADATA:
+            request = m.MetadataRequest(
+                topics=[m.MetadataRequest.MetadataRequestTopic(name=None, topic_id=topic_id)]
+            )
+        else:
+            state = m.DeleteTopicsRequest.DeleteTopicState(topic_id=topic_id)
+            request = m.DeleteTopicsRequest(topics=[state], timeout_ms=1000)
+        answer = nobody.call(key, APIS[key].max, request)
+        assert names.topic not in repr(answer)
+        assert set(error_codes(answer)) & {E.UNKNOWN_TOPIC_ID, E.TOPIC_AUTHORIZATION_FAILED}
+        return repr(answer).replace(str(topic_id), "<id>")
+
+    assert ask(names.topic_id) == ask(missing.topic_id)
+
+
+@pytest.mark.parametrize("acks", [0, 1, -1])
+def test_denied_records_are_not_written_and_acks_0_closes(
+    module_admin: Client, plain: Connection, names: Names, acks: int
+) -> None:
+    with Client(plain.as_user(module_admin.create_user())) as client:
+        request = CALLS[ApiKey.PRODUCE].request(9, names)
+        request.acks = acks
+        if acks == 0:
+            client.send(ApiKey.PRODUCE, 9, request)
+            assert client.is_closed()
+        else:
+            answer = client.call(ApiKey.PRODUCE, 9, request)
+            assert set(error_codes(answer)) == {E.TOPIC_AUTHORIZATION_FAILED}
+    assert module_admin.values(names.topic) == [VALUE]
+
+
+# -- with exactly one right, or two --------------------------------------------------------------------------
+
+PAIRS: list[list[Grant]] = [
+    [G_READ, T_READ],
+    [G_READ, T_DESCRIBE],
+    [G_READ, T_WRITE],
+    [G_DESCRIBE, T_READ],
+    [G_DESCRIBE, T_DESCRIBE],
+    [G_DESCRIBE, T_CREATE],
+    [G_DELETE, T_READ],
+    [G_DELETE, T_DESCRIBE],
+]
+HELD: list[list[Grant]] = [[one] for one in SINGLE_GRANTS] + PAIRS
+
+
+def _label(held: list[Grant]) -> str:
+    return "+".join(f"{operation.name}-{kind.name}" for kind, operation in held)
+
+
+@pytest.fixture(scope="module")
+def holder(
+    module_admin: Client, plain: Connection, names: Names
+) -> Iterator[Callable[[list[Grant]], Client]]:
+    """Connections of users who hold these grants on every name of the matrix, and all rights elsewhere."""
+    clients: dict[str, Client] = {}
+
+    def connect(held: list[Grant]) -> Client:
+        label = _label(held)
+        if label not in clients:
+            account = module_admin.create_user()
+            for kind, operation in held:
+                if kind is CLUSTER:
+                    module_admin.allow(account.user, operation, kind, CLUSTER_NAME)
+                else:
+                    prefix = "matrix-topic" if kind is TOPIC else "matrix-group"
+                    module_admin.allow(account.user, operation, kind, prefix, pattern=PatternType.PREFIXED)
+            # All rights on another group: they must not help. (Rights on some topic do help InitProducerId.)
+            module_admin.allow(account.user, Operation.ALL, GROUP, "elsewhere")
+            clients[label] = Client(plain.as_user(account))
+        return clients[label]
+
+    yield connect
+    for client in clients.values():
+        client.close()
+
+
+@pytest.mark.parametrize("held", HELD, ids=_label)
+def test_each_api_works_with_exactly_its_permission(
+    holder: Callable[[list[Grant]], Client],
+    module_admin: Client,
+    names: Names,
+    missing: Names,
+    held: list[Grant],
+) -> None:
+    client = holder(held)
+    # Somebody before may have been allowed to delete it.
+    assert module_admin.commit(names.group, names.topic, 1, "note") == 0
+    for key, case in CALLS.items():
+        for version in versions_of(key):
+            about = missing if key in _REMOVES else names
+            if key is ApiKey.JOIN_GROUP:  # alone in its group, so that nobody has to be waited for
+                about = dataclasses.replace(names, group=fresh("matrix-group"))
+            answer = client.call(key, version, case.request(version, about))
+            expected = first_missing(key, held)
+            found = refusal(key, answer, names)
+            assert found == expected, f"{key.name} v{version}: {found!r} instead of {expected!r}"
+
+
+def refusal(key: ApiKey, answer: Any, names: Names) -> E | None:
+    """The authorisation error of an answer; for lists, NONE when the name is not in it."""
+    if key is ApiKey.LIST_GROUPS:
+        return None if names.group in {group.group_id for group in answer.groups} else E.NONE
+    if key is ApiKey.DESCRIBE_LOG_DIRS:
+        return None if answer.results else E.CLUSTER_AUTHORIZATION_FAILED
+    refused = [E(code) for code in error_codes(answer) if code in AUTHORIZATION_CODES]
+    return refused[0] if refused else None
+
+
+def test_rights_on_another_topic_do_not_help(module_admin: Client, plain: Connection, names: Names) -> None:
+    account = module_admin.create_user()
+    module_admin.allow(account.user, Operation.ALL, TOPIC, names.topic + "x")
+    module_admin.allow(account.user, Operation.ALL, TOPIC, names.topic[:-1])
+    with Client(plain.as_user(account)) as client:
+        for key in (ApiKey.PRODUCE, ApiKey.FETCH, ApiKey.LIST_OFFSETS, ApiKey.METADATA, ApiKey.DELETE_TOPICS):
+            answer = client.call(key, APIS[key].max, CALLS[key].request(APIS[key].max, names))
+            assert set(error_codes(answer)) - {0} == {E.TOPIC_AUTHORIZATION_FAILED}, key.name
+
+
+def test_cluster_wide_authorized_operations_need_describe(nobody: Client, module_admin: Client) -> None:
+    request = m.DescribeClusterRequest(include_cluster_authorized_operations=True)
+    assert nobody.call(ApiKey.DESCRIBE_CLUSTER, 1, request).cluster_authorized_operations == 0
+    assert module_admin.call(ApiKey.DESCRIBE_CLUSTER, 1, request).cluster_authorized_operations > 0
+
+
+def test_returned_settings_of_a_new_topic_need_describe_configs(
+    module_admin: Client, plain: Connection
+) -> None:
+    account = module_admin.create_user()
+    module_admin.allow(account.user, Operation.CREATE, CLUSTER, CLUSTER_NAME)
+    with Client(plain.as_user(account)) as client:
+        entry = client.try_create_topic(fresh("made"))
+        assert entry.error_code == 0
+        assert entry.topic_config_error_code == E.TOPIC_AUTHORIZATION_FAILED
+        assert entry.configs in (None, [])
+        assert (entry.num_partitions, entry.replication_factor) == (-1, -1)
+
+
+def test_a_denied_topic_beside_an_allowed_one(module_admin: Client, plain: Connection, names: Names) -> None:
+    """Each gets its own answer; the allowed one is really done."""
+    mine = module_admin.create_topic(fresh("mine"))
+    account = module_admin.create_user()
+    module_admin.allow(account.user, Operation.WRITE, TOPIC, mine)
+    request = CALLS[ApiKey.PRODUCE].request(9, names)
+    more = CALLS[ApiKey.PRODUCE].request(9, dataclasses.replace(names, topic=mine))
+    request.topic_data += more.topic_data
+    with Client(plain.as_user(account)) as client:
+        answer = client.call(ApiKey.PRODUCE, 9, request)
+    found = {topic.name: topic.partition_responses[0].error_code for topic in answer.responses}
+    assert found == {names.topic: E.TOPIC_AUTHORIZATION_FAILED, mine: 0}
+    assert module_admin.values(mine) == [VALUE]
+
+
+# -- the whole table under an authorizer that denies everybody -----------------------------------------------
+
+
+class Sealed(Broker):
+    """The shipped composition with an authorizer that allows nobody anything, super users included."""
+
+    def _authorizers(self, metadata: MetadataService) -> list[Authorizer]:
+        return [DenyAll()]
+
+
+async def test_every_api_under_deny_all(own_directory: Path, missing: Names) -> None:
+    shipped = ShippedBroker(own_directory, protocols=("sasl_plaintext",))
+    shipped.init()
+    broker = Sealed(load(shipped.config_path, {}))
+    await broker.start()
+    try:
+        address = next(iter(broker.ready_facts()["listeners"].values()))  # type: ignore[attr-defined]
+        await asyncio.to_thread(_sweep, Connection(address, None, shipped.admin), missing)
+    finally:
+        assert await broker.stop(10)
+
+
+def _sweep(connection: Connection, missing: Names) -> None:
+    assert isinstance(connection.account, Account)
+    with Client(connection) as client:
+        for key, case in CALLS.items():
+            for version in range(APIS[key].decodable_from, APIS[key].max + 1):
+                check_refused(key, client.call(key, version, case.request(version, missing)))
