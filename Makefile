@@ -15,7 +15,7 @@ help:  ## what can be made
 
 run:  ## start a secure broker on 127.0.0.1:9092 in the foreground; data and client files are in ./data
 	@$(PYTHON) tools/environment.py run
-	@exec $(BIN)/rivven server --dev
+	@exec $(BIN)/rivven server --dev $(ARGS)
 
 test:  ## the whole test suite (within ten minutes on two cores); ends with the list of skips
 	@$(PYTHON) tools/environment.py dev

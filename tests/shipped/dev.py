@@ -51,14 +51,15 @@ class DevBroker:
         """Start and wait until clients are served."""
         ready = self.directory / "ready.json"
         ready.unlink(missing_ok=True)
-        self._process = subprocess.Popen(
-            [RIVVEN, "server", "--dev", "--ready-file", ready, *arguments],
-            cwd=self.directory,
-            env=self.server_environment,
-            stdout=(self.directory / "stdout.txt").open("w"),
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        with (self.directory / "stdout.txt").open("w") as output:
+            self._process = subprocess.Popen(
+                [RIVVEN, "server", "--dev", "--ready-file", ready, *arguments],
+                cwd=self.directory,
+                env=self.server_environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
         deadline = time.monotonic() + START_SECONDS_MAX
         while not ready.exists():
             if self._process.poll() is not None or time.monotonic() > deadline:
