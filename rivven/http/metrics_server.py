@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -100,6 +101,9 @@ def _import_and_build(
     metrics: Metrics, health: Callable[[], dict[str, object]], ready: Callable[[], bool]
 ) -> uvicorn.Server:
     import uvicorn
+
+    # Its "started" and "finished" lines would pass for the broker's own.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
     from rivven.http.application import Application
     from rivven.http.exposition import Exposition

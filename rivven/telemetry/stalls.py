@@ -17,7 +17,7 @@ from typing import Literal
 
 from rivven.telemetry.instruments import Histogram
 
-BEAT_SECONDS = 0.01  # 100 wake-ups a second cost under 0.1 % of a core and see every stall that matters
+BEAT_SECONDS = 0.02  # 50 wake-ups a second cost half a percent of a core and see every stall that matters
 NOTICE_SECONDS = 0.02  # the bound the p99.9 is held to; shorter stalls are counted but not looked at
 CAUSES_MAX = 20  # the first twenty places are named, what comes later counts as "other"
 
@@ -96,7 +96,7 @@ class LoopStalls:
         self._beat_again(loop)
 
     def _watch(self) -> None:
-        while not self._stopped.wait(NOTICE_SECONDS / 2):
+        while not self._stopped.wait(NOTICE_SECONDS):
             if self._seen is None and time.monotonic() - self._due > NOTICE_SECONDS / 2:
                 frame = sys._current_frames().get(self._loop_thread)
                 if frame is not None:

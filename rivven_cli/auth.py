@@ -1,0 +1,39 @@
+"""`rivven auth`: hash-password, which needs no server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from rivven_cli.output import output_option, show_one
+from rivven_cli.passwords import password_file_option, typed_password
+
+
+@click.group()
+def auth() -> None:
+    """Password tools that need no server."""
+
+
+@auth.command("hash-password")
+@password_file_option
+@click.option(
+    "--mechanism",
+    type=click.Choice(["SCRAM-SHA-256", "SCRAM-SHA-512"], case_sensitive=False),
+    default="SCRAM-SHA-256",
+    show_default=True,
+)
+@click.option("--iterations", type=click.IntRange(4096, 1_000_000), default=600_000, show_default=True)
+@output_option
+def hash_password(password_file: Path | None, mechanism: str, iterations: int, output: str) -> None:
+    """Print the verifier of a password: $scram-sha-256$iterations$salt$stored-key$server-key."""
+    from rivven.protocol.scram import ScramMechanism
+    from rivven.security.authn.passwords import hash_password as hashed
+
+    password = typed_password(password_file)
+    text = hashed(password, ScramMechanism(mechanism.upper()), os.urandom, iterations)
+    if output == "table":
+        click.echo(text)
+    else:
+        show_one(output, {"password_hash": text})
