@@ -58,15 +58,16 @@ class SegmentIndex:
         self._times.append(timestamp)
         self._time_offsets.append(relative_offset)
 
-    def position_before(self, relative_offset: int) -> int:
-        """A position from which scanning forward finds the batch containing the offset."""
+    def entry_before(self, relative_offset: int) -> tuple[int, int]:
+        """(position, relative last offset of the batch there) to scan forward from; (0, -1): the start."""
         at = bisect_right(self._offsets, relative_offset) - 1
-        return self._positions[at] if at >= 0 else 0
+        return (self._positions[at], self._offsets[at]) if at >= 0 else (0, -1)
 
-    def offset_before_time(self, timestamp: int) -> int:
-        """A relative offset below which no batch has a timestamp >= `timestamp`."""
+    def time_before(self, timestamp: int) -> tuple[int, int] | None:
+        """The last entry (timestamp, relative last offset) earlier than `timestamp`: no batch up to it is
+        later."""
         at = bisect_left(self._times, timestamp) - 1
-        return self._time_offsets[at] + 1 if at >= 0 else 0
+        return (self._times[at], self._time_offsets[at]) if at >= 0 else None
 
     def last_time(self) -> tuple[int, int] | None:
         """(largest timestamp, relative last offset of its batch) as of the last entry."""

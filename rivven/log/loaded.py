@@ -87,22 +87,26 @@ class LoadedLog:
         following = number + 1
         return self.segments[following].base_offset if following < len(self.segments) else log_end_offset
 
-    def locate(self, offset: int) -> tuple[int, int] | None:
-        """(number of the segment, position to scan forward from); None when its index is not in memory."""
+    def locate(self, offset: int) -> tuple[int, int, int] | None:
+        """(number of the segment, position to scan forward from, last offset an index claims for it or -1).
+
+        None when the segment's index is not in memory.
+        """
         known = self.positions.get(offset)
         number = self.number_of(offset)
         if known is not None:
             segment, position = known
             if segment is self.segments[number]:
-                return number, position
+                return number, position, -1
             if number and segment is self.segments[number - 1]:
-                return number, 0
+                return number, 0, -1
         segment = self.segments[number]
         if offset <= segment.base_offset:
-            return number, 0
+            return number, 0, -1
         if segment.index is None:
             return None
-        return number, segment.index.position_before(offset - segment.base_offset)
+        position, relative = segment.index.entry_before(offset - segment.base_offset)
+        return number, position, relative + segment.base_offset if relative >= 0 else -1
 
     def remember(self, offset: int, segment: Segment, position: int) -> None:
         """The batch at or after `offset` begins at this position."""
@@ -114,7 +118,7 @@ class LoadedLog:
     def approximate_position(self, offset: int) -> tuple[int, int]:
         """Like `locate`, but the beginning of the segment will do where nothing better is in memory."""
         found = self.locate(offset)
-        return (self.number_of(offset), 0) if found is None else found
+        return (self.number_of(offset), 0) if found is None else found[:2]
 
 
 def _base(segment: Segment) -> int:

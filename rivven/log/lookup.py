@@ -6,17 +6,20 @@ Part of `PartitionLog`. Records that do not decode are the client's own data: su
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from rivven.errors import StorageFailed
 from rivven.log.host import Host
 from rivven.log.index import SegmentIndex
 from rivven.log.loaded import LoadedLog
+from rivven.log.reading import IndexWrong
 from rivven.log.scanning import BatchDamaged, scan_headers
 from rivven.log.segment import UNKNOWN_TIMESTAMP, Segment
 from rivven.log.segment_index import load_index
 from rivven.log.waiting import on_worker
+from rivven.records.batch import BatchHeader
 from rivven.records.unreadable import RecordsUnreadable
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ SKIPPED_BATCHES_MAX = 100
 """Batches opened for one lookup: only unreadable ones and bounds inside a batch make it more than one."""
 
 Place = tuple[int, int, int]
+T = TypeVar("T")
 
 
 class Candidate(NamedTuple):
@@ -109,22 +113,25 @@ def _first_batch(
         index = _ensure_index(host, segment, interval)
         if segment.max_timestamp < timestamp:
             continue
-        begin = max(index.offset_before_time(timestamp), start - segment.base_offset)
-        found = _scan(host, segment, index.position_before(begin), start, upper_bound, timestamp)
+        found = _with_index(segment, index, partial(_first_in, host, segment, timestamp, start, upper_bound))
         if found is not None:
             return found
     return None
 
 
-def _scan(
-    host: Host, segment: Segment, position: int, start: int, upper_bound: int, timestamp: int
+def _first_in(
+    host: Host, segment: Segment, timestamp: int, start: int, upper_bound: int, index: SegmentIndex
 ) -> Candidate | None:
-    file = host.cache.get(segment.data)
-    for at, header in scan_headers(file, position, segment.written_position):
+    earlier = index.time_before(timestamp)
+    if earlier is not None:
+        _check_time(host, segment, index, earlier)
+        start = max(start, segment.base_offset + earlier[1] + 1)
+    for position, header in _headers_from(host, segment, index, start):
         if header.base_offset >= upper_bound:
             return None
         if header.max_timestamp >= timestamp and header.last_offset >= start:
-            return Candidate(file.read(header.size_bytes, at), header.last_offset + 1)
+            batch = host.cache.get(segment.data).read(header.size_bytes, position)
+            return Candidate(batch, header.last_offset + 1)
     return None
 
 
@@ -132,39 +139,72 @@ def _latest_batch(
     start: int, upper_bound: int, host: Host, segments: list[Segment], interval: int
 ) -> Candidate | None:
     """On a thread: the first batch with the largest timestamp among those below `upper_bound`."""
-    best: tuple[int, Segment, int, int] | None = None
+    best: tuple[int, Segment, int] | None = None
     for segment in segments:
         if segment.base_offset >= upper_bound or segment.written_position == 0:
             continue
         index = _ensure_index(host, segment, interval)
-        timestamp, offset = _latest_in(host, segment, index, start, upper_bound)
+        search = partial(_latest_in, host, segment, start, upper_bound)
+        timestamp, offset = _with_index(segment, index, search)
         if timestamp >= 0 and (best is None or timestamp > best[0]):
-            best = timestamp, segment, offset, index.position_before(offset - segment.base_offset)
+            best = timestamp, segment, offset
     if best is None:
         return None
-    _, segment, offset, position = best
-    return _scan(host, segment, position, offset, upper_bound, 0)
+    timestamp, segment, offset = best
+    index = _ensure_index(host, segment, interval)
+    return _with_index(segment, index, partial(_first_in, host, segment, timestamp, offset, upper_bound))
 
 
 def _latest_in(
-    host: Host, segment: Segment, index: SegmentIndex, start: int, upper_bound: int
+    host: Host, segment: Segment, start: int, upper_bound: int, index: SegmentIndex
 ) -> tuple[int, int]:
-    """(largest timestamp, last offset of its batch) between the bounds; walks only where the index cannot
-    tell."""
+    """(largest timestamp, last offset of its batch) within bounds; walks only where the index cannot tell."""
     if start <= segment.max_timestamp_offset < upper_bound:
         return segment.max_timestamp, segment.max_timestamp_offset
     known = index.latest_time_before(upper_bound - segment.base_offset)
     best = (-1, -1)
     if known is not None and known[1] + segment.base_offset >= start:
+        _check_time(host, segment, index, known)
         best = known[0], known[1] + segment.base_offset
-    begin = max(start, best[1], segment.base_offset)
-    position = index.position_before(begin - segment.base_offset)
-    for _, header in scan_headers(host.cache.get(segment.data), position, segment.written_position):
+    for _, header in _headers_from(host, segment, index, max(start, best[1], segment.base_offset)):
         if header.last_offset >= upper_bound:
             break
         if header.last_offset >= start and header.max_timestamp > best[0]:
             best = header.max_timestamp, header.last_offset
     return best
+
+
+def _with_index(segment: Segment, index: SegmentIndex, search: Callable[[SegmentIndex], T]) -> T:
+    """Search with the index, or from the segment's beginning when the index turns out to be wrong."""
+    try:
+        return search(index)
+    except (IndexWrong, BatchDamaged):
+        segment.rebuild_index = True
+        return search(SegmentIndex())
+
+
+def _headers_from(
+    host: Host, segment: Segment, index: SegmentIndex, offset: int
+) -> Iterator[tuple[int, BatchHeader]]:
+    """Headers from a batch at or before `offset` on. Raises IndexWrong unless it is what was indexed."""
+    position, relative = index.entry_before(max(0, offset - segment.base_offset))
+    headers = scan_headers(host.cache.get(segment.data), position, segment.written_position)
+    for at, header in headers:
+        if at == position and relative >= 0 and header.last_offset != segment.base_offset + relative:
+            raise IndexWrong
+        yield at, header
+
+
+def _check_time(host: Host, segment: Segment, index: SegmentIndex, entry: tuple[int, int]) -> None:
+    """Raises IndexWrong unless there is a batch with the timestamp and last offset of a time entry."""
+    timestamp, relative = entry
+    offset = segment.base_offset + relative
+    for _, header in _headers_from(host, segment, index, offset):
+        if header.last_offset >= offset:
+            if header.last_offset == offset and header.max_timestamp == timestamp:
+                return
+            break
+    raise IndexWrong
 
 
 def _ensure_index(host: Host, segment: Segment, interval: int) -> SegmentIndex:

@@ -19,8 +19,14 @@ Reader = Callable[[int, int], Buffer | None]
 READ_BYTES_MIN = 16 << 10
 """Least read at once: finding the batch of an offset costs up to an index interval and a header."""
 
+
+class IndexWrong(Exception):
+    """An index points to something else than it says: it has to be rebuilt from the batches."""
+
+
 _frame = Struct(">qi11xi")
 _FRAME_BYTES = _frame.size
+_MAGIC_AT, _MAGIC = 16, 2
 _LENGTH_AFTER = 12
 _LENGTH_MIN = 49
 
@@ -54,11 +60,15 @@ class Wanted(NamedTuple):
         return ReadResult([], 0, self.offset, self.offset)
 
 
-def read_batches(read: Reader, position: int, end: int, wanted: Wanted, limit: int) -> Found | None:
+def read_batches(
+    read: Reader, position: int, end: int, wanted: Wanted, limit: int, indexed: int = -1
+) -> Found | None:
     """Read batches from the one containing or following `wanted.offset`, scanning forward from `position`.
 
-    `end` is where the segment's bytes end, `limit` the most to read at once. None when it would block (or
-    need more than `limit` for one batch). Raises BatchDamaged when there is no batch where one must be.
+    `end` is where the segment's bytes end, `limit` the most to read at once, `indexed` the last offset of
+    the batch at `position` if an index said so (-1 otherwise). None when it would block, or need more than
+    `limit` for one batch. Raises BatchDamaged when there is no batch where one must be, IndexWrong when the
+    index lied.
     """
     offset = wanted.offset
     chunk_bytes = max(wanted.max_bytes, READ_BYTES_MIN)
@@ -66,6 +76,9 @@ def read_batches(read: Reader, position: int, end: int, wanted: Wanted, limit: i
         chunk = read(min(chunk_bytes, end - position, limit), position)
         if chunk is None or len(chunk) < _FRAME_BYTES:
             return None
+        if indexed >= 0:
+            _check_indexed(chunk, indexed)
+            indexed = -1
         at = 0
         available = len(chunk)
         while at + _FRAME_BYTES <= available:
@@ -77,6 +90,12 @@ def read_batches(read: Reader, position: int, end: int, wanted: Wanted, limit: i
             at += length + _LENGTH_AFTER
         position += at
     return Found(None, end)
+
+
+def _check_indexed(chunk: Buffer, last_offset: int) -> None:
+    base, length, delta = _frame.unpack_from(chunk)
+    if base + delta != last_offset or length < _LENGTH_MIN or chunk[_MAGIC_AT] != _MAGIC:
+        raise IndexWrong
 
 
 def _take(

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from rivven.errors import StorageFailed
 from rivven.log.host import Host
+from rivven.log.index import SegmentIndex
 from rivven.log.loaded import LoadedLog
-from rivven.log.reading import Found, ReadResult, Wanted, read_batches
+from rivven.log.reading import Found, IndexWrong, ReadResult, Wanted, read_batches
 from rivven.log.scanning import BatchDamaged
 from rivven.log.segment import Segment
 from rivven.log.segment_index import load_index
@@ -34,19 +35,22 @@ def read_cached(log: PartitionLog, loaded: LoadedLog, wanted: Wanted) -> ReadRes
     located = loaded.locate(wanted.offset)
     if located is None:
         return None
-    number, position = located
+    number, position, indexed = located
     for segment in loaded.segments[number : number + LOOP_SEGMENTS_MAX]:
         try:
             file = log.host.cache.get(segment.data)
             end = segment.written_position
-            found = read_batches(file.read_cached, position, end, wanted, LOOP_BYTES_MAX)
+            found = read_batches(file.read_cached, position, end, wanted, LOOP_BYTES_MAX, indexed)
+        except IndexWrong:
+            _distrust(log.host, loaded, segment)
+            return None
         except (BatchDamaged, OSError) as error:
             raise _unreadable(log, segment, error) from error
         if found is None:
             return None
         if found.result is not None:
             return _remember(loaded, segment, found, found.result)
-        position = 0
+        position, indexed = 0, -1
     return wanted.nothing if number + LOOP_SEGMENTS_MAX >= len(loaded.segments) else None
 
 
@@ -57,14 +61,17 @@ async def read_cold(log: PartitionLog, wanted: Wanted) -> ReadResult:
         loaded = log._readable(wanted.offset)
         number = loaded.number_of(wanted.offset)
         located = loaded.locate(wanted.offset)
-        position = None if located is None else located[1]
         if located is not None:
             number = located[0]
         segments = loaded.segments[number:]
         interval = log.config.index_interval_bytes
-        job = partial(_read_from_disk, host, segments, position, wanted, interval)
+        start = None if located is None else located[1:]
+        job = partial(_read_from_disk, host, segments, start, wanted, interval)
         segment, found, error = await on_worker(host.threads, host.readers, job)
         if segment.retired:
+            continue
+        if isinstance(error, IndexWrong):
+            _distrust(host, loaded, segment)
             continue
         if error is not None:
             raise _unreadable(log, segment, error) from error
@@ -99,28 +106,37 @@ def _remember(loaded: LoadedLog, segment: Segment, found: Found, result: ReadRes
 
 
 def _read_from_disk(
-    host: Host, segments: list[Segment], position: int | None, wanted: Wanted, interval: int
+    host: Host, segments: list[Segment], start: tuple[int, int] | None, wanted: Wanted, interval: int
 ) -> tuple[Segment, Found, Exception | None]:
     """On a reader thread: the segment that was read last, what was found, or why it could not be read."""
     for segment in segments:
         try:
-            if position is None:
+            if start is None:
                 index = segment.index
                 if index is None:
                     index = load_index(host.files, host.cache, segment, interval)
-                position = index.position_before(wanted.offset - segment.base_offset)
+                position, relative = index.entry_before(wanted.offset - segment.base_offset)
+                start = position, relative + segment.base_offset if relative >= 0 else -1
             end = segment.written_position
             read = host.cache.get(segment.data).read
             # Reads what was asked for or one batch, whose memory the caller has budgeted.
-            found = read_batches(read, position, end, wanted, limit=max(1, end))
+            found = read_batches(read, start[0], end, wanted, max(1, end), start[1])
             if found is None:
-                raise BatchDamaged(position, f"the file ends before position {end}")
-        except (BatchDamaged, OSError) as error:
+                raise BatchDamaged(start[0], f"the file ends before position {end}")
+        except (BatchDamaged, IndexWrong, OSError) as error:
             return segment, Found(None, 0), error
         if found.result is not None:
             return segment, found, None
-        position = 0
+        start = 0, -1
     return segments[-1], Found(None, 0), None
+
+
+def _distrust(host: Host, loaded: LoadedLog, segment: Segment) -> None:
+    """Forget an index that lied; the next use rebuilds it. The active segment goes on with an empty one."""
+    host.complain(f"{segment.data.path}: its index is wrong")
+    host.index_memory.drop(segment)
+    segment.index = SegmentIndex() if segment is loaded.active else None
+    segment.rebuild_index = True
 
 
 def _unreadable(log: PartitionLog, segment: Segment, error: Exception) -> StorageFailed:

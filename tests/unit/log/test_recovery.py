@@ -290,3 +290,31 @@ def test_a_recovered_directory_verifies() -> None:
     report = verify(files, ROOT)
     assert report.findings == []
     assert (report.partitions, report.batches) == (1, 10)
+
+
+def test_a_plausible_but_wrong_index_is_found_out_when_used() -> None:
+    """Ascending entries that point into the middle of batches, with the last entry right."""
+    config = TopicConfig(segment_bytes=3000, index_interval_bytes=200)
+    with broker(config=config) as b:
+        b.commit(*(batch_of(b"x" * 50, timestamp=NOW + n) for n in range(60)))
+        files = b.stop()
+    index_path = f"{DIRECTORY}/00000000000000000000.index"
+    time_path = f"{DIRECTORY}/00000000000000000000.timeindex"
+    index, times = bytearray(files.content(index_path)), bytearray(files.content(time_path))
+    for at in range(0, len(index) - 8, 8):
+        index[at + 7] += 1
+    for at in range(0, len(times) - 12, 12):
+        times[at + 7] += 1
+    for wrong in ({index_path: index}, {time_path: times}, {index_path: index, time_path: times}):
+        for path, content in wrong.items():
+            files.put(path, bytes(content))
+        with broker(files=files, config=config) as b:
+            for offset in range(20):
+                found = b.run(b.log.offset_for_timestamp(NOW + offset, 60))
+                assert found == (offset, NOW + offset, 0)
+                result = b.log.read(offset, 1, 60, at_least_one=True)
+                if result is None:
+                    result = b.run(b.log.read_cold(offset, 1, 60, at_least_one=True))
+                assert result.first_offset == offset
+            assert b.log.online
+            files = b.stop()
