@@ -100,7 +100,8 @@ def _verify_partition(files: Files, directory: str, report: Report, names: list[
     partition = _Partition(files, directory, report)
     bases = sorted(base for name in names if (base := base_offset_of(name)) is not None)
     end = bases[0] if bases else 0
-    for base, following in zip(bases, [*bases[1:], None], strict=True):
+    # strict is off for a partition without segments: one that was created and never written
+    for base, following in zip(bases, [*bases[1:], None], strict=False):
         end = partition.segment(base, following, end)
     partition.small_files(names, end)
     return end
