@@ -67,15 +67,15 @@ def wire(connection: Connection) -> Iterator[Wire]:
         client.close()
 
 
-def request_latency(
+def request_durations(
     connection: Connection,
     topic: str,
     *,
     partitions: int = 1,
     payload_bytes: int = 100,
     seconds: float = 3.0,
-) -> Latency:
-    """One acks=all request after another on a plain socket, one record for each partition."""
+) -> list[float]:
+    """Seconds of one acks=all request after another on a plain socket, one record for each partition."""
     request = produce_request(topic, partitions, b"x" * payload_bytes)
     durations: list[float] = []
     with wire(connection) as client:
@@ -87,7 +87,14 @@ def request_latency(
             codes = error_codes(answer, topic, partitions)
             if codes != {0}:
                 raise RuntimeError(f"produce was refused: {codes}")
-    return percentiles(durations[len(durations) // 10 :])  # the first tenth warms up
+    return durations[len(durations) // 10 :]  # the first tenth warms up
+
+
+def request_latency(
+    connection: Connection, topic: str, *, partitions: int = 1, seconds: float = 3.0
+) -> Latency:
+    """p50 and p99 of `request_durations`."""
+    return percentiles(request_durations(connection, topic, partitions=partitions, seconds=seconds))
 
 
 def client_latency(connection: Connection, topic: str, seconds: float = 3.0) -> Latency:
