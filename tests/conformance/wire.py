@@ -7,6 +7,7 @@ It uses the broker's codec but none of its connection code; what a stock client 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import secrets
 import socket
@@ -51,6 +52,11 @@ def frame(api: int, version: int, request: Any, correlation: int = 1) -> bytes:
     return len(body).to_bytes(4, "big") + body
 
 
+@functools.cache
+def _context(ca: str) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=ca)
+
+
 class Wire:
     """One connection. `account=None` on the connection means no login is attempted."""
 
@@ -62,11 +68,15 @@ class Wire:
         self.sock.settimeout(TIMEOUT_S)
         if receive_buffer is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.sock.connect((host.strip("[]"), int(port)))
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if connection.ca is not None:
-            context = ssl.create_default_context(cafile=str(connection.ca))
-            self.sock = context.wrap_socket(self.sock, server_hostname="localhost")
+        try:
+            self.sock.connect((host.strip("[]"), int(port)))
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if connection.ca is not None:
+                context = _context(str(connection.ca))
+                self.sock = context.wrap_socket(self.sock, server_hostname="localhost")
+        except OSError:
+            self.sock.close()
+            raise
         self.session_lifetime_ms = 0
         if login and connection.account is not None:
             self.login(connection.account, connection.mechanism)
