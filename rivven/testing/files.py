@@ -16,11 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rivven.log.files import Buffer, OpenMode
-
-PAGE_BYTES = 4096
-SECTOR_BYTES = 512
-VERSIONS_MAX = 4
-"""Older versions of an unsynced page that a crash may bring back; more only repeat the same cases."""
+from rivven.testing.unsynced import PAGE_BYTES, Directory, Inode
 
 
 class PowerCut(BaseException):
@@ -43,131 +39,6 @@ class Fault:
     written: int = 0
 
 
-class _Inode:
-    __slots__ = ("content", "dirty", "sized", "stable")
-
-    def __init__(self) -> None:
-        self.content = bytearray()
-        self.stable = b""
-        self.dirty: dict[int, list[bytes]] = {}
-        self.sized = False
-
-    def page(self, number: int) -> bytes:
-        return bytes(self.content[number * PAGE_BYTES : (number + 1) * PAGE_BYTES])
-
-    def touch(self, start: int, end: int) -> None:
-        """Remember what pages held before they are overwritten."""
-        for number in range(start // PAGE_BYTES, -(-end // PAGE_BYTES)):
-            versions = self.dirty.setdefault(number, [])
-            versions.append(self.page(number))
-            del versions[1:-VERSIONS_MAX]
-
-    def write(self, data: Buffer, position: int) -> None:
-        end = position + len(data)
-        self.touch(min(position, len(self.content)), end)
-        if len(self.content) < position:
-            self.content.extend(bytes(position - len(self.content)))
-        self.content[position:end] = data
-        self.sized = True
-
-    def truncate(self, size: int) -> None:
-        self.touch(min(size, len(self.content)), max(size, len(self.content)))
-        if size <= len(self.content):
-            del self.content[size:]
-        else:
-            self.content.extend(bytes(size - len(self.content)))
-        self.sized = True
-
-    def sync(self) -> None:
-        """Only dirty pages are written: one that a failed sync dropped never is."""
-        size = len(self.content)
-        stable = bytearray(self.stable[:size].ljust(size, b"\0"))
-        for number in self.dirty:
-            start = number * PAGE_BYTES
-            stable[start : start + PAGE_BYTES] = self.page(number)
-        self.stable = bytes(stable)
-        self.forget()
-
-    def settle(self) -> None:
-        """What is there is what the disk holds."""
-        self.stable = bytes(self.content)
-        self.forget()
-
-    def forget(self) -> None:
-        self.dirty.clear()
-        self.sized = False
-
-    def drop_unsynced(self) -> None:
-        """What a failed write-back does: pages stay readable, are clean, and are not on the disk."""
-        self.forget()
-
-    def crash(self, random_: random.Random) -> None:
-        sizes = [len(self.stable), len(self.content)] if self.sized else [len(self.stable)]
-        low, high = min(sizes), max(sizes)
-        sizes += [random_.randrange(low, high + 1)] if high > low else []
-        size = random_.choice(sizes)
-        survived = bytearray(self.stable.ljust(max(high, len(self.stable)), b"\0"))
-        for number, versions in sorted(self.dirty.items()):
-            start = number * PAGE_BYTES
-            page = self._surviving_page(number, versions, random_)
-            if page is not None:
-                survived[start : start + PAGE_BYTES] = page.ljust(PAGE_BYTES, b"\0")
-        self.content = survived[:size]
-        self.content.extend(bytes(size - len(self.content)))
-        self.settle()
-
-    def _surviving_page(self, number: int, versions: list[bytes], random_: random.Random) -> bytes | None:
-        choice = random_.random()
-        if choice < 0.3:
-            return None
-        if choice < 0.75:
-            return self.page(number)
-        older = random_.choice(versions)
-        if choice < 0.9:
-            return older
-        newest = self.page(number).ljust(PAGE_BYTES, b"\0")
-        sector = random_.randrange(PAGE_BYTES // SECTOR_BYTES + 1) * SECTOR_BYTES
-        return newest[:sector] + older.ljust(PAGE_BYTES, b"\0")[sector:]
-
-
-class _Directory:
-    __slots__ = ("entries", "pending", "stable")
-
-    def __init__(self) -> None:
-        self.entries: dict[str, _Inode | _Directory] = {}
-        self.stable: dict[str, _Inode | _Directory] = {}
-        self.pending: list[tuple[tuple[str, _Inode | _Directory | None], ...]] = []
-
-    def change(self, *changes: tuple[str, _Inode | _Directory | None]) -> None:
-        """Apply names -> node (None: removed) together, durable only after a sync."""
-        _apply(self.entries, changes)
-        self.pending.append(changes)
-
-    def sync(self) -> None:
-        self.stable = dict(self.entries)
-        self.pending.clear()
-
-    def crash(self, random_: random.Random) -> None:
-        if random_.random() < 0.5:  # a journaling file system keeps a prefix
-            kept = self.pending[: random_.randrange(len(self.pending) + 1)]
-        else:  # POSIX promises nothing about the order
-            kept = [change for change in self.pending if random_.random() < 0.5]
-        for changes in kept:
-            _apply(self.stable, changes)
-        self.entries = dict(self.stable)
-        self.pending.clear()
-
-
-def _apply(
-    entries: dict[str, _Inode | _Directory], changes: Sequence[tuple[str, _Inode | _Directory | None]]
-) -> None:
-    for name, node in changes:
-        if node is None:
-            entries.pop(name, None)
-        else:
-            entries[name] = node
-
-
 class CrashFiles:
     """Implements `rivven.log.files.Files`. `capacity_bytes` bounds content, `open_files_max` open handles."""
 
@@ -183,7 +54,7 @@ class CrashFiles:
         self.powered = True
         self.syncfs = True
         """Whether `sync_all` is supported."""
-        self._root = _Directory()
+        self._root = Directory()
         self._locks: set[str] = set()
         self._generation = 0
         self._used_bytes = 0
@@ -197,7 +68,7 @@ class CrashFiles:
         seen: set[int] = set()
         for directory in _directories(self._root):
             for node in directory.entries.values():
-                if isinstance(node, _Inode) and id(node) not in seen:
+                if isinstance(node, Inode) and id(node) not in seen:
                     seen.add(id(node))
                     node.crash(random_)
         self.restart()
@@ -214,7 +85,7 @@ class CrashFiles:
             len(node.content)
             for directory in _directories(self._root)
             for node in directory.entries.values()
-            if isinstance(node, _Inode)
+            if isinstance(node, Inode)
         )
 
     def content(self, path: str) -> bytes:
@@ -225,8 +96,8 @@ class CrashFiles:
         """Set a file's content durably, without counting as an operation (bit rot, hand-made damage)."""
         directory, name = self._parent(path)
         node = directory.entries.get(name)
-        if not isinstance(node, _Inode):
-            node = _Inode()
+        if not isinstance(node, Inode):
+            node = Inode()
             directory.entries[name] = directory.stable[name] = node
         self._used_bytes += len(content) - len(node.content)
         node.content = bytearray(content)
@@ -240,13 +111,13 @@ class CrashFiles:
         self._fault("open", path)
         if self.open_files >= self.open_files_max:
             raise _error(errno.EMFILE, path)
-        if isinstance(node, _Directory):
+        if isinstance(node, Directory):
             raise _error(errno.EISDIR, path)
         if node is None:
             if mode in ("read", "write"):
                 raise _error(errno.ENOENT, path)
             self._operate("create", path)
-            node = _Inode()
+            node = Inode()
             directory.change((name, node))
         elif mode == "new":
             raise _error(errno.EEXIST, path)
@@ -271,7 +142,7 @@ class CrashFiles:
         if name in directory.entries or not name:
             raise _error(errno.EEXIST, path)
         self._operate("make_directory", path)
-        directory.change((name, _Directory()))
+        directory.change((name, Directory()))
 
     def rename(self, source: str, target: str) -> None:
         from_directory, from_name = self._parent(source)
@@ -291,7 +162,7 @@ class CrashFiles:
         node = directory.entries.get(name)
         if node is None:
             raise _error(errno.ENOENT, path)
-        if isinstance(node, _Directory):
+        if isinstance(node, Directory):
             raise _error(errno.EISDIR, path)
         self._operate("remove", path)
         self._used_bytes -= len(node.content)
@@ -300,7 +171,7 @@ class CrashFiles:
     def remove_directory(self, path: str) -> None:
         directory, name = self._parent(path)
         node = directory.entries.get(name)
-        if not isinstance(node, _Directory):
+        if not isinstance(node, Directory):
             raise _error(errno.ENOENT if node is None else errno.ENOTDIR, path)
         if node.entries:
             raise _error(errno.ENOTEMPTY, path)
@@ -319,7 +190,7 @@ class CrashFiles:
         for directory in _directories(self._root):
             directory.sync()
             for node in directory.entries.values():
-                if isinstance(node, _Inode):
+                if isinstance(node, Inode):
                     node.sync()
         return True
 
@@ -361,7 +232,7 @@ class CrashFiles:
                 raise _error(fault.error, path)
         return None
 
-    def _write(self, node: _Inode, path: str, data: bytes, position: int) -> int:
+    def _write(self, node: Inode, path: str, data: bytes, position: int) -> int:
         if not self.powered:
             raise PowerCut
         self.operations += 1
@@ -385,7 +256,7 @@ class CrashFiles:
             raise _error(errno.ENOSPC, path)
         return length
 
-    def _sync(self, node: _Inode, path: str) -> None:
+    def _sync(self, node: Inode, path: str) -> None:
         try:
             self._operate("sync", path)
         except OSError:
@@ -393,33 +264,33 @@ class CrashFiles:
             raise
         node.sync()
 
-    def _truncate(self, node: _Inode, path: str, size: int) -> None:
+    def _truncate(self, node: Inode, path: str, size: int) -> None:
         self._operate("truncate", path)
         self._used_bytes += size - len(node.content)
         node.truncate(size)
 
-    def _parent(self, path: str) -> tuple[_Directory, str]:
+    def _parent(self, path: str) -> tuple[Directory, str]:
         head, name = posixpath.split(posixpath.normpath(path))
         if name == "":
             return self._root, ""
         return self._directory(head), name
 
-    def _directory(self, path: str) -> _Directory:
-        node: _Inode | _Directory = self._root
+    def _directory(self, path: str) -> Directory:
+        node: Inode | Directory = self._root
         for part in posixpath.normpath(path).split("/"):
             if part in ("", "."):
                 continue
-            if not isinstance(node, _Directory) or part not in node.entries:
+            if not isinstance(node, Directory) or part not in node.entries:
                 raise _error(errno.ENOENT, path)
             node = node.entries[part]
-        if not isinstance(node, _Directory):
+        if not isinstance(node, Directory):
             raise _error(errno.ENOTDIR, path)
         return node
 
-    def _file(self, path: str) -> _Inode:
+    def _file(self, path: str) -> Inode:
         directory, name = self._parent(path)
         node = directory.entries.get(name)
-        if not isinstance(node, _Inode):
+        if not isinstance(node, Inode):
             raise _error(errno.ENOENT, path)
         return node
 
@@ -427,7 +298,7 @@ class CrashFiles:
 class _CrashFile:
     __slots__ = ("_files", "_generation", "_node", "_path", "_writable")
 
-    def __init__(self, files: CrashFiles, node: _Inode, path: str, writable: bool, generation: int) -> None:
+    def __init__(self, files: CrashFiles, node: Inode, path: str, writable: bool, generation: int) -> None:
         self._files = files
         self._node = node
         self._path = path
@@ -493,12 +364,12 @@ class _CrashLock:
         self._locks.discard(self._path)
 
 
-def _directories(root: _Directory) -> Iterator[_Directory]:
+def _directories(root: Directory) -> Iterator[Directory]:
     waiting = [root]
     while waiting:
         directory = waiting.pop()
         yield directory
-        waiting.extend(node for node in directory.entries.values() if isinstance(node, _Directory))
+        waiting.extend(node for node in directory.entries.values() if isinstance(node, Directory))
 
 
 def _error(code: int, path: str) -> OSError:
