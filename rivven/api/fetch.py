@@ -58,13 +58,26 @@ FETCH_RULES = (
 class _Wanted:
     """One readable partition of a fetch."""
 
-    __slots__ = ("entry", "max_bytes", "offset", "partition")
+    __slots__ = ("available", "entry", "max_bytes", "offset", "partition")
 
     def __init__(self, partition: Partition, offset: int, max_bytes: int, entry: Any) -> None:
         self.partition = partition
         self.offset = offset
         self.max_bytes = max_bytes
         self.entry = entry
+        self.available = 0
+        """Bytes below the high watermark when it was last looked at, up to min_bytes."""
+
+    @property
+    def must_answer(self) -> bool:
+        """The partition failed, or lost the offset meanwhile: there is nothing to wait for."""
+        return not self.partition.online or self.offset < self.partition.log_start_offset
+
+    def look(self, cap: int) -> int:
+        """How many bytes more there are than at the last look."""
+        partition, before = self.partition, self.available
+        self.available = partition.log.bytes_available(self.offset, partition.high_watermark, cap)
+        return self.available - before
 
 
 class FetchHandler:
@@ -163,14 +176,24 @@ class FetchHandler:
             timed_out = True
             waiter.wake()
 
+        by_partition: dict[object, list[_Wanted]] = {}
+        for want in wanted:
+            by_partition.setdefault(want.partition, []).append(want)
+        total = 0
+        look_at = wanted
         try:
             while not timed_out:
                 moved = waiter.arm()
-                if _enough(wanted, min_bytes):
+                for want in look_at:
+                    if want.must_answer:
+                        return
+                    total += want.look(min_bytes)
+                if total >= min_bytes:
                     return
                 if timer is None:
                     timer = loop.call_later(min(request.max_wait_ms, MAX_WAIT_MS) / 1000, time_out)
                 await moved
+                look_at = [want for part in waiter.take_moved() for want in by_partition[part]]
         finally:
             if timer is not None:
                 timer.cancel()
@@ -248,17 +271,3 @@ def _fill_ends(entry: Any, partition: Partition) -> None:
     entry.high_watermark = partition.high_watermark
     entry.last_stable_offset = partition.high_watermark
     entry.log_start_offset = partition.log_start_offset
-
-
-def _enough(wanted: list[_Wanted], min_bytes: int) -> bool:
-    """Whether the answer is due: enough bytes, or a partition that failed or lost the offset meanwhile."""
-    total = 0
-    for want in wanted:
-        partition = want.partition
-        if not partition.online or want.offset < partition.log_start_offset:
-            return True
-        if want.offset < partition.high_watermark:
-            total += partition.log.bytes_available(want.offset, partition.high_watermark, min_bytes - total)
-            if total >= min_bytes:
-                return True
-    return False

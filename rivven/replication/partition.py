@@ -47,6 +47,7 @@ class Partition:
         "high_watermark",
         "index",
         "log",
+        "offline_listener",
         "topic_id",
         "topic_name",
     )
@@ -58,6 +59,8 @@ class Partition:
         self.log = log
         self.high_watermark: int = log.acknowledgeable_end
         self.deleted = False
+        self.offline_listener: Callable[[], None] | None = None
+        """Called once when the log goes offline: what was said of this partition is stale."""
         self._commit_waiters: CommitWaiters | None = None
         self._fetch_waiters: set[FetchWaiter] | None = None
         self._turns: deque[Turn] | None = None
@@ -172,6 +175,8 @@ class Partition:
                 self._commit_waiters.committed(end)
         if not log.online and self._commit_waiters:
             self._commit_waiters.fail(StorageFailed("the log of this partition is offline"))
+        if not log.online and self.offline_listener is not None:
+            self.offline_listener()
         if moved or not log.online:
             self._wake_fetches()
 
@@ -183,7 +188,7 @@ class Partition:
     def _wake_fetches(self) -> None:
         if self._fetch_waiters:
             for waiter in tuple(self._fetch_waiters):
-                waiter.wake()
+                waiter.wake(self)
 
     # -- the coordinator's view (PartitionStore) -------------------------------------------------------------
 

@@ -142,9 +142,14 @@ class Replicas:
         while len(hosted.partitions) < topic.partitions:
             index = len(hosted.partitions)
             log = await self._directory.open_partition(topic.topic_id, index, config)
-            hosted.partitions.append(Partition(topic.name, topic.topic_id, index, log))
+            partition = Partition(topic.name, topic.topic_id, index, log)
+            partition.offline_listener = self._changed
+            hosted.partitions.append(partition)
         hosted.version = topic.version
         self._topics[topic.name] = hosted
+        self.version += 1
+
+    def _changed(self) -> None:
         self.version += 1
 
     @staticmethod

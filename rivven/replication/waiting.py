@@ -55,16 +55,22 @@ class CommitWaiters:
 
 
 class FetchWaiter:
-    """One parked fetch. Registered with its partitions BEFORE they are read, so no progress is missed."""
+    """One parked fetch. Registered with its partitions BEFORE they are read, so no progress is missed.
 
-    __slots__ = ("_future", "_loop")
+    `moved` collects the partitions that progressed since it was last taken: only those need another look.
+    """
+
+    __slots__ = ("_future", "_loop", "_moved")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._future: asyncio.Future[None] | None = None
+        self._moved: set[object] = set()
 
-    def wake(self) -> None:
-        """A partition moved, went offline or was deleted."""
+    def wake(self, partition: object | None = None) -> None:
+        """A partition moved, went offline or was deleted; None: time is up."""
+        if partition is not None:
+            self._moved.add(partition)
         future = self._future
         if future is not None and not future.done():
             future.set_result(None)
@@ -73,3 +79,8 @@ class FetchWaiter:
         """A fresh future for the next wake-up; call before looking at the partitions."""
         self._future = self._loop.create_future()
         return self._future
+
+    def take_moved(self) -> set[object]:
+        """The partitions that moved since the last call."""
+        moved, self._moved = self._moved, set()
+        return moved

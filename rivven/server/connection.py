@@ -344,30 +344,38 @@ class ClientConnection:
             self.close_after_answers(str(error))
             return
         except Exception:  # noqa: BLE001 - as in `_answer`
-            _log.exception("unexpected error in PRODUCE, closing the connection")
-            self.abort("unexpected error", level=logging.ERROR)
+            self._produce_failed()
             return
         assert isinstance(call, Call)
         self._produces += 1
 
         def respond(response: Any) -> None:
-            self._produces -= 1
-            if self.state is State.CLOSED:
-                return
-            buffers = None if response is None else self._dispatch.encode(call, response)
-            if response is None and call.denied:
-                self.session.closing = "produce with acks=0 was denied"
-            self._observer.answered(ApiKey.PRODUCE, self._clock.monotonic() - started)
-            self._complete(frame.sequence, buffers)
-            if self._queue and not self._produces:
-                self._pump()
+            # Called while a log tells everybody of its progress: a failure here must stay here.
+            try:
+                self._answer_produce(frame, call, response, started)
+            except Exception:  # noqa: BLE001 - see above
+                self._produce_failed()
 
         try:
             self._dispatch.start(call, respond)
-        except Exception:  # noqa: BLE001 - see the comment
-            # No error code is safe here: -1 makes clients duplicate (kafka.md 5.12).
-            _log.exception("unexpected error in PRODUCE, closing the connection")
-            self.abort("unexpected error in PRODUCE", level=logging.ERROR)
+        except Exception:  # noqa: BLE001 - no error code is safe: -1 makes clients duplicate (kafka.md 5.12)
+            self._produce_failed()
+
+    def _answer_produce(self, frame: Frame, call: Call, response: Any, started: float) -> None:
+        self._produces -= 1
+        if self.state is State.CLOSED:
+            return
+        buffers = None if response is None else self._dispatch.encode(call, response)
+        if response is None and call.denied:
+            self.session.closing = "produce with acks=0 was denied"
+        self._observer.answered(ApiKey.PRODUCE, self._clock.monotonic() - started)
+        self._complete(frame.sequence, buffers)
+        if self._queue and not self._produces:
+            self._pump()
+
+    def _produce_failed(self) -> None:
+        _log.exception("unexpected error in PRODUCE, closing the connection")
+        self.abort("unexpected error in PRODUCE", level=logging.ERROR)
 
     def _start_exclusive(self, frame: Frame) -> None:
         self._exclusive_key = int.from_bytes(frame.data[0:2], "big")

@@ -6,6 +6,7 @@ TLS works on the socket itself (no memory BIO): one copy less, and OpenSSL's own
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from collections import deque
@@ -121,6 +122,10 @@ class TlsTransport:
         return self.socket.pending()
 
     def close(self) -> None:
+        """Say goodbye if the socket takes it now (close_notify), then close."""
+        if self._chunk is None:  # in the middle of a record nothing else may be sent
+            with contextlib.suppress(OSError, ValueError):
+                self.socket.unwrap()
         self.socket.close()
 
 
