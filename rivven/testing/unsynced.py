@@ -17,7 +17,7 @@ VERSIONS_MAX = 4
 
 
 class Inode:
-    """The content of one file: as it reads now, and as it is on the disk, older versions of dirty pages beside it."""
+    """The content of one file as it reads now and as the disk has it, with older versions of dirty pages."""
 
     __slots__ = ("content", "dirty", "sized", "stable")
 
