@@ -166,8 +166,11 @@ class LogDirectory:
         for partition in partitions:
             log = self._logs.get((topic_id, partition))
             if log is None:
-                created = self._make_directory(topic_id, partition) or created
-                log = await self._open(topic_id, partition, config)
+                if self._make_directory(topic_id, partition):
+                    created = True
+                    log = PartitionLog(self._host, topic_id, partition, config, NEVER_SAVED)
+                else:
+                    log = await self._open(topic_id, partition, config)
                 self._logs[topic_id, partition] = log
             logs.append(log)
         if created:

@@ -107,8 +107,9 @@ class _Recovery:
         saved = self._plan.saved
         segments = _find_segments(self._files, self._directory, self._names, saved.log_start_offset)
         self._check_beginning(segments)
-        # Names first: a segment that is believed below must not vanish with the next crash.
-        self._files.sync_directory(self._directory)
+        if any(segment.base_offset >= self._point and segment.written_position for segment in segments):
+            # Names first: a segment that is believed below must not vanish with the next crash.
+            self._files.sync_directory(self._directory)
         kept, log_end = self._scan_tail(segments)
         if log_end < self._point:
             path = kept[-1].data.path if kept else self._directory

@@ -70,7 +70,7 @@ def _surely_nothing(log: PartitionLog, now_ms: int) -> bool:
         return True
     small = config.retention_bytes < 0 or log.size_bytes <= config.retention_bytes
     young = config.retention_ms < 0 or (
-        log.oldest_timestamp >= 0 and log.oldest_timestamp + config.retention_ms > now_ms
+        log.oldest_timestamp >= 0 and log.oldest_timestamp + config.retention_ms >= now_ms
     )
     return small and young
 
