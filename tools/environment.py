@@ -1,7 +1,7 @@
 """Makes the virtual environment that `make run` and `make test` use: nothing is installed by hand.
 
 Runs on the machine's own Python, before anything is installed, so it uses the standard library only and must
-not import the project. It installs exactly what the lock files name (`--require-hashes`) and does nothing when
+not import the project. It installs exactly what the locks name (`--require-hashes`) and does nothing when
 they have not changed since. Usage: `python3 tools/environment.py run|dev|bench|nightly`.
 """
 
