@@ -6,12 +6,15 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rivven_client.connection import Connection
 from rivven_client.failures import ClientFailed, FailureKind, from_kafka_error
 from rivven_client.groups import target_offsets
 from rivven_client.topics import partition_numbers
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError
 
 QUIET_POLL_S = 0.2
 END_TIMEOUT_S = 30.0  # without a record for this long, reading to the end is given up
@@ -92,7 +95,7 @@ class RecordReader:
                 if error.name() == "_PARTITION_EOF":
                     self._connection.connected()
                     self._reached(topic, partition, offset)
-                elif not error.retriable():
+                elif not (error.retriable() or self._irrelevant(error)):
                     raise from_kafka_error(error, topic)
                 continue
             quiet_since = time.monotonic()
@@ -132,6 +135,11 @@ class RecordReader:
         self._consumer.assign(
             [TopicPartition(topic, number, offset) for (topic, number), offset in places.items()]
         )
+
+    def _irrelevant(self, error: KafkaError) -> bool:
+        """Without a group librdkafka still looks for its coordinator, which the user need not be allowed
+        to."""
+        return self._group is None and error.name() == "GROUP_AUTHORIZATION_FAILED"
 
     def _finished(self) -> bool:
         if self._ends is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rivven_client.connection import Connection
-from rivven_client.failures import ClientFailed
+from rivven_client.failures import ClientFailed, FailureKind
 
 MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 DEFAULT_ITERATIONS = 8192  # Kafka's servers accept 4,096 to 16,384 through this API
@@ -47,6 +47,7 @@ def create_rules(connection: Connection, rules: Sequence[Rule]) -> None:
 
 def list_rules(connection: Connection, filters: Sequence[dict[str, str]]) -> list[Rule]:
     """The rules that match any of the filters (keys as the fields of Rule, each optional)."""
+    _require_describe(connection)
     found: set[Rule] = set()
     for one in filters:
         found.update(map(_rule, connection.result(connection.admin().describe_acls(_filter(one)))))
@@ -81,7 +82,8 @@ def put_user(
 
 
 def list_users(connection: Connection) -> list[UserInfo]:
-    """Every user with its mechanisms."""
+    """Every user with its mechanisms; raises ClientFailed (DENIED)."""
+    _require_describe(connection)
     everybody: Any = connection.admin().describe_user_scram_credentials()  # one future for all users
     described = connection.result(everybody)
     return [
@@ -97,12 +99,25 @@ def delete_user(connection: Connection, user: str) -> None:
     """Remove every credential of a user; raises ClientFailed (NOT_FOUND) when there is none."""
     from confluent_kafka.admin import UserScramCredentialDeletion
 
+    _require_describe(connection)
     by_user: Any = connection.admin().describe_user_scram_credentials([user])
     described = connection.result(by_user[user], user)
     alterations: list[Any] = [
         UserScramCredentialDeletion(user, info.mechanism) for info in described.scram_credential_infos
     ]
     connection.result(connection.admin().alter_user_scram_credentials(alterations)[user], user)
+
+
+def _require_describe(connection: Connection) -> None:
+    """Ask first whether users and rules may be listed: confluent-kafka 2.16 turns a refused DescribeAcls
+    into an empty list, and a refused DescribeUserScramCredentials into a crash when the process ends.
+    """
+    from confluent_kafka.admin import AclOperation
+
+    future = connection.admin().describe_cluster(include_authorized_operations=True)
+    allowed = connection.result(future).authorized_operations  # None when there are none
+    if AclOperation.DESCRIBE not in (allowed or ()):
+        raise ClientFailed("not authorised to describe the cluster", FailureKind.DENIED)
 
 
 _RESOURCE_NAMES = {
