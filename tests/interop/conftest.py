@@ -5,6 +5,7 @@ A client that is not installed skips its tests with the reason; `RIVVEN_REQUIRE_
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import shutil
@@ -31,6 +32,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if here in item.path.parents:
             item.add_marker(pytest.mark.interop)
             item.add_marker(forgiving)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forgotten_sockets() -> Iterator[None]:
+    """Find the sockets clients forgot to close here, where that is forgiven, not in somebody else's test."""
+    yield
+    gc.collect()
 
 
 @pytest.hookimpl(wrapper=True)
