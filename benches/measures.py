@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from confluent_kafka import Producer
 
 from benches.librdkafka import consume_all, produce_for
 from benches.wire import Wire, error_codes, produce_request
+from tests.shipped.broker import RIVVEN
 from tests.shipped.connection import Connection
 
 LATENCY_REQUESTS_MAX = 3000
@@ -142,3 +144,10 @@ def metric(address: tuple[str, int], name: str) -> float:
     """The value of a metric without labels."""
     [line] = metric_lines(address, name + " ")
     return float(line.split()[-1])
+
+
+def command_seconds(*arguments: str) -> float:
+    """Wall time of one `rivven` command."""
+    started = time.perf_counter()
+    subprocess.run([RIVVEN, *arguments], capture_output=True, check=True, timeout=30)
+    return time.perf_counter() - started

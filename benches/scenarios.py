@@ -86,6 +86,8 @@ class Scenarios:
             self._report.add(
                 "start", rivven.name, "to the first accepted produce", min(times), "s", target="<= 0.5"
             )
+            help_time = min(measures.command_seconds("--help") for _ in range(5))
+            self._report.add("start", "rivven --help", "whole command", help_time, "s", target="<= 0.25")
             time.sleep(2)
             memory = measures.resident_megabytes(rivven.pid)
             self._report.add("start", rivven.name, "idle memory", memory, "MB", target="<= 80")
