@@ -36,7 +36,7 @@ class Measured(Protocol):
 
 def _create(connection: Connection, name: str, partitions: int, config: Mapping[str, str]) -> None:
     topic = NewTopic(name, partitions, 1, config=dict(config))
-    admin = AdminClient(connection.librdkafka() | {"log_level": 3})
+    admin = AdminClient(connection.librdkafka())
     for future in admin.create_topics([topic]).values():
         future.result(30)
 

@@ -90,7 +90,7 @@ def test_idempotent_producer(run: Kcat, user: Connection, topic: str) -> None:
 
 
 def test_wrong_password_is_refused(run: Kcat, wrong_password: Connection) -> None:
-    done = run(wrong_password, "-L", "-m", "5")
+    done = run(wrong_password, "-L", "-m", "5", "-d", "security")
     assert done.returncode != 0
     assert "authentication" in done.stderr.lower()
 
