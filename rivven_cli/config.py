@@ -62,12 +62,17 @@ def defaults(output: str) -> None:
         show_one(output, default_values())
 
 
-def load_config(file: Path | None, dev: bool, overrides: dict[str, object] | None = None) -> Config:
+def load_config(
+    file: Path | None,
+    dev: bool,
+    overrides: dict[str, object] | None = None,
+    dev_port: int | None = None,
+) -> Config:
     """The configuration as the server reads it; raises CommandFailed with every problem."""
     from rivven.config.load import ConfigError, load
 
     try:
-        return load(file, os.environ, overrides, dev=dev)
+        return load(file, os.environ, overrides, dev=dev, dev_port=dev_port)
     except ConfigError as error:
         *others, last = [str(problem) for problem in error.problems]
         for problem in others:

@@ -31,6 +31,12 @@ _data_dir = click.option(
 @click.option(
     "--dev", is_flag=True, help="Development: certificates, user and client files are made below ./data/dev."
 )
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="With --dev: another port than 9092; 0 takes a free one.",
+)
 @_data_dir
 @click.option(
     "--ready-file",
@@ -40,14 +46,21 @@ _data_dir = click.option(
 )
 @click.pass_context
 def server(
-    ctx: click.Context, config_path: Path | None, dev: bool, data_dir: Path | None, ready_file: Path | None
+    ctx: click.Context,
+    config_path: Path | None,
+    dev: bool,
+    port: int | None,
+    data_dir: Path | None,
+    ready_file: Path | None,
 ) -> int | None:
     """Run a broker in the foreground until SIGTERM or Ctrl-C; a second Ctrl-C stops at once."""
     if ctx.invoked_subcommand is not None:
-        if config_path is not None or dev or data_dir is not None or ready_file is not None:
+        if dev or any(given is not None for given in (config_path, port, data_dir, ready_file)):
             raise click.UsageError("Options of `server` stand behind the subcommand.")
         return None
-    config = _configuration(config_path, dev, data_dir)
+    if port is not None and not dev:
+        raise click.UsageError("--port goes with --dev; elsewhere listeners[].bind names the port.")
+    config = _configuration(config_path, dev, data_dir, port)
     from rivven.app.serve import run
     from rivven.telemetry import configure_logging, get_logger
 
@@ -80,8 +93,10 @@ def init(config_path: Path | None, data_dir: Path | None, admin: str, output: st
     return Exit.OK
 
 
-def _configuration(path: Path | None, dev: bool, data_dir: Path | None) -> Config:
+def _configuration(
+    path: Path | None, dev: bool, data_dir: Path | None, dev_port: int | None = None
+) -> Config:
     if path is None and not dev and data_dir is None:
         raise click.UsageError("Give --config FILE, or --dev for a development server.")
     overrides: dict[str, object] = {} if data_dir is None else {"data_dir": str(data_dir)}
-    return load_config(path, dev, overrides)
+    return load_config(path, dev, overrides, dev_port)

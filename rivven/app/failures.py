@@ -37,7 +37,7 @@ class StartFailed(Exception):
 def address_failure(listener: str, bind: str, error: OSError) -> StartFailed:
     """A listening address that cannot be had."""
     hints = {
-        errno.EADDRINUSE: "another process listens there; stop it, or change the listener's bind address",
+        errno.EADDRINUSE: "another process listens there; stop it, or take another port (--dev: --port N)",
         errno.EACCES: "ports below 1024 need privileges; choose a higher one",
         errno.EADDRNOTAVAIL: "this machine does not have that address",
     }

@@ -7,6 +7,9 @@ crash in between repeats the first start instead of losing the password.
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,4 +85,15 @@ async def _ensure_dev_admin(config: Config, metadata: MetadataService, address: 
             ExitCode.DATA_DIRECTORY,
         ) from None
     await store_first_admin(metadata, admin)
-    return first_start_lines(directory, admin, address)
+    return first_start_lines(directory, admin, address, _command())
+
+
+def _command() -> str:
+    """How the user of this process types `rivven`: the name alone only where the shell would find it."""
+    started = Path(sys.argv[0])
+    if started.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m rivven"
+    found = shutil.which(started.name)
+    if found is None or not started.exists() or not os.path.samefile(found, started):
+        return shlex.quote(str(started))
+    return started.name

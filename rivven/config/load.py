@@ -40,17 +40,18 @@ def load(
     env: Mapping[str, str],
     overrides: Mapping[str, object] | None = None,
     dev: bool = False,
+    dev_port: int | None = None,
 ) -> Config:
     """The configuration from `path` (None: no file), the RIVVEN_* variables in `env` and `overrides` (by
     top-level key).
 
-    `dev` starts from the development profile instead of from nothing. Raises ConfigError with every
-    problem found.
+    `dev` starts from the development profile instead of from nothing, on `dev_port` if given. Raises
+    ConfigError with every problem found.
     """
     source = str(path) if path else "environment"
     # A section whose every line is a comment reads as null; it says as much as one that is not there.
     content = {key: value for key, value in (read_yaml(path) if path else {}).items() if value is not None}
-    data = {**_development(content, overrides or {}), **content} if dev else content
+    data = {**_development(content, env, overrides or {}, dev_port), **content} if dev else content
     origins = overrides_from(env, data)
     data.update(overrides or {})
     return validate(data, source, origins, dev=dev)
@@ -96,11 +97,15 @@ def parse_yaml(text: bytes, source: str) -> dict[str, Any]:
         raise ConfigError([Problem(source, error.where, error.reason)]) from None
 
 
-def _development(content: Mapping[str, object], overrides: Mapping[str, object]) -> dict[str, object]:
-    from rivven.config.development import development_settings
+def _development(
+    content: Mapping[str, object], env: Mapping[str, str], overrides: Mapping[str, object], port: int | None
+) -> dict[str, object]:
+    from rivven.config.development import DEV_PORT, development_settings
 
-    data_dir = overrides.get("data_dir", content.get("data_dir", "data"))
-    return development_settings(Path(str(data_dir)))
+    # The profile names files below the data directory, so it has to know what will override it.
+    from_file = content.get("data_dir", "data")
+    data_dir = overrides.get("data_dir", env.get(f"{ENVIRONMENT_PREFIX}DATA_DIR", from_file))
+    return development_settings(Path(str(data_dir)), port=DEV_PORT if port is None else port)
 
 
 def _problem(detail: ErrorDetails, source: str, origins: Mapping[str, str]) -> Problem:

@@ -20,6 +20,8 @@ DEV_DIRECTORY = "dev"
 CLIENT_FILE = "client.properties"
 JAVA_CLIENT_FILE = "client-java.properties"
 MECHANISM = "SCRAM-SHA-256"
+FOUND_BY_ITSELF = "data/dev/client.properties"
+"""Where the command line looks, from the directory it is called in."""
 
 _ADDRESS_KEY = "bootstrap.servers"
 
@@ -70,9 +72,13 @@ def update_address(directory: Path, bootstrap_servers: str) -> None:
             write_private(directory / name, text.encode("utf-8", errors="surrogateescape"))
 
 
-def first_start_lines(directory: Path, admin: FirstAdmin, bootstrap_servers: str) -> list[str]:
-    """What the first development start shows, once."""
+def first_start_lines(
+    directory: Path, admin: FirstAdmin, bootstrap_servers: str, command: str = "rivven"
+) -> list[str]:
+    """What the first development start shows, once. `command` is how `rivven` is typed here."""
     client, java = _shown(directory / CLIENT_FILE), _shown(directory / JAVA_CLIENT_FILE)
+    if client != FOUND_BY_ITSELF:
+        command = f"{command} --command-config {client}"
     return [
         "First start: made a certificate authority, a server certificate and a user for development.",
         "",
@@ -82,9 +88,9 @@ def first_start_lines(directory: Path, admin: FirstAdmin, bootstrap_servers: str
         "",
         "Ready to paste into another terminal:",
         "",
-        "    rivven topic create hello",
-        "    rivven produce hello 'first message'",
-        "    rivven consume hello --from-beginning --exit-at-end",
+        f"    {command} topic create hello",
+        f"    {command} produce hello 'first message'",
+        f"    {command} consume hello --from-beginning --exit-at-end",
         f"    kcat -F {client} -L",
         f"    kafka-topics.sh --bootstrap-server {bootstrap_servers} --command-config {java} --list",
     ]

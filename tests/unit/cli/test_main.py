@@ -123,6 +123,7 @@ def failure(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[i
         (["user", "create", "u", "--password-file", "missing"], "No such file", ""),
         (["server"], "Give --config FILE, or --dev", "rivven server --help"),
         (["server", "--dev", "init", "--admin", "a"], "behind the subcommand", ""),
+        (["server", "--config", "x", "--port", "1"], "--port goes with --dev", ""),
         (["completion", "tcsh"], "not one of", ""),
     ],
 )

@@ -237,3 +237,16 @@ def test_a_file_replaces_parts_of_the_development_profile(tmp_path: Path) -> Non
     config = load(path, {}, dev=True)
     assert config.logging.format == "json"
     assert str(config.tls_of(config.listeners[0]).key_path) == "elsewhere/dev/server.key"  # type: ignore[union-attr]
+
+
+def test_another_data_directory_moves_the_files_of_the_development_profile() -> None:
+    config = load(None, {"RIVVEN_DATA_DIR": "elsewhere"}, dev=True)
+    assert str(config.data_dir) == "elsewhere"
+    assert str(config.tls_of(config.listeners[0]).cert_path) == "elsewhere/dev/server.crt"  # type: ignore[union-attr]
+
+
+def test_another_development_port_is_that_of_every_listener() -> None:
+    config = load(None, {}, dev=True, dev_port=9192)
+    assert {listener.bind.rpartition(":")[2] for listener in config.listeners} == {"9192"}
+    assert config.metrics.bind == "127.0.0.1:0", "the usual one is taken when two servers run"
+    assert load(None, {}, dev=True).metrics.bind == "127.0.0.1:9644"

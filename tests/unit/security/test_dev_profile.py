@@ -128,3 +128,13 @@ def test_what_is_shown_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for line in pasted:
         assert shlex.split(line)
         assert leaks([one.password], {"pasted": line}) == [], "a command line shows up in process lists"
+
+
+def test_lines_fit_how_the_command_is_typed_and_where_the_files_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    usual = first_start_lines(tmp_path / "data" / "dev", admin(), "localhost:9092", ".venv/bin/rivven")
+    assert "    .venv/bin/rivven topic create hello" in usual
+    other = first_start_lines(tmp_path / "other dir" / "dev", admin(), "localhost:9092")
+    assert "    rivven --command-config 'other dir/dev/client.properties' topic create hello" in other
