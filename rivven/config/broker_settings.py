@@ -138,7 +138,6 @@ _LOG = (
         "Time between two searches for segments to delete.",
         minimum=1,
     ),
-    _fixed("log.cleaner.enable", Kind.BOOLEAN, True, "Whether compacted topics are compacted."),
     _fixed(
         "log.cleaner.dedupe.buffer.size",
         Kind.LONG,

@@ -172,19 +172,19 @@ def test_kafka_names_reach_broker_values_and_topic_defaults(tmp_path: Path) -> N
     config = loaded(
         tmp_path,
         GOOD + "broker: {log.retention.hours: 2, log.cleanup.policy: [compact, delete], "
-        "log.cleaner.enable: false}\n"
+        "auto.create.topics.enable: false}\n"
         "limits: {max_connections: 7, idle_timeout_secs: 1.5, max_message_size: 2000}\n",
     )
     assert config.topic_defaults["retention.ms"] == "7200000"
     assert config.topic_defaults["cleanup.policy"] == "compact,delete"
     assert config.topic_defaults["max.message.bytes"] == "2000"
-    assert config.broker["log.cleaner.enable"] is False
+    assert config.broker["auto.create.topics.enable"] is False
     assert config.broker["max.connections"] == 7
     assert config.broker["connections.max.idle.ms"] == 1500
     assert config.broker_explicit == {
         "log.retention.hours",
         "log.cleanup.policy",
-        "log.cleaner.enable",
+        "auto.create.topics.enable",
         "max.connections",
         "connections.max.idle.ms",
         "message.max.bytes",
