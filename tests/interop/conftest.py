@@ -8,14 +8,11 @@ from __future__ import annotations
 import gc
 import itertools
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.interop.programs import JavaPrograms, NodePrograms, java_programs, node_programs
 from tests.interop.reference import Reference
 from tests.shipped.broker import ShippedBroker
 from tests.shipped.connection import Account, Connection
@@ -39,18 +36,6 @@ def _forgotten_sockets() -> Iterator[None]:
     """Find the sockets clients forgot to close here, where that is forgiven, not in somebody else's test."""
     yield
     gc.collect()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Where every client has to be there, a skip is a failure that says what is missing."""
-    report = yield
-    required = os.environ.get("RIVVEN_REQUIRE_INTEROP") == "1"
-    if report.skipped and required and item.get_closest_marker("interop") and not hasattr(report, "wasxfail"):
-        reason = call.excinfo.value if call.excinfo else "skipped"
-        report.outcome = "failed"
-        report.longrepr = f"RIVVEN_REQUIRE_INTEROP=1 and this was skipped: {reason}"
-    return report
 
 
 @pytest.fixture(scope="session")
@@ -131,30 +116,6 @@ def topic(make_topic: Callable[..., str]) -> str:
 def secret_topic(reference: Reference) -> str:
     """A topic the ordinary user has no right on."""
     return reference.create_topic(f"closed-{os.environ.get('PYTEST_XDIST_WORKER', 'gw0')}-{next(_names)}")
-
-
-@pytest.fixture(scope="session")
-def kcat() -> str:
-    path = shutil.which("kcat") or shutil.which("kafkacat")
-    if path is None:
-        pytest.skip("kcat is not installed (Debian package kcat)")
-    return path
-
-
-@pytest.fixture(scope="session")
-def node() -> NodePrograms:
-    programs, reason = node_programs()
-    if programs is None:
-        pytest.skip(reason)
-    return programs
-
-
-@pytest.fixture(scope="session")
-def java() -> JavaPrograms:
-    programs, reason = java_programs()
-    if programs is None:
-        pytest.skip(reason)
-    return programs
 
 
 @pytest.fixture
