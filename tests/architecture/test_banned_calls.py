@@ -160,8 +160,8 @@ def test_exceptions_are_still_needed(rule: Rule) -> None:
         assert users, f"nothing in {pattern} needs the exception any more: {reason}"
 
 
-# Only dispatch turns the unexpected into an answer. Elsewhere a broad clause cleans up and raises again, or is
-# the outermost frame of a thread, task or process, where an error would otherwise vanish.
+# Only dispatch turns the unexpected into an answer. Elsewhere a broad clause cleans up and raises again, or
+# is the outermost frame of a thread, task or process, where an error would otherwise vanish.
 BROAD_CLAUSES = {
     "rivven.api.dispatch": "turns the unexpected into the API's own error",
     "rivven.log.committer": "a job's failure is the job's, not the thread's",
