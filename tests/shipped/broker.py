@@ -202,8 +202,12 @@ class ShippedBroker:
 
 
 def _environment() -> dict[str, str]:
-    """The test's environment without what would configure the broker."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("RIVVEN_")}
+    """The test's environment without what would configure the broker, or recompile it at every start."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("RIVVEN_") and name != "PYTHONDONTWRITEBYTECODE"
+    }
 
 
 def _host_port(address: str) -> tuple[str, int]:
