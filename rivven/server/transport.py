@@ -24,15 +24,15 @@ TLS_JOIN_BYTES = 16 * 1024
 
 
 class WouldBlock(Exception):
-    """Nothing can be read or written now. `needs_write` says which event will help."""
+    """Nothing can be read or written now. `needs_write` says which event will help.
+
+    Always a new one: an exception raised twice keeps the traceback, and with it the frames and their buffers,
+    of every time it was raised.
+    """
 
     def __init__(self, needs_write: bool) -> None:
         super().__init__()
         self.needs_write = needs_write
-
-
-WANT_READ = WouldBlock(needs_write=False)
-WANT_WRITE = WouldBlock(needs_write=True)
 
 
 class PlainTransport:
@@ -52,14 +52,14 @@ class PlainTransport:
         try:
             return self.socket.recv_into(buffer)
         except (BlockingIOError, InterruptedError):
-            raise WANT_READ from None
+            raise WouldBlock(needs_write=False) from None
 
     def send(self, buffers: deque[memoryview]) -> int:
         """Send from the front of `buffers`, dropping what left; returns bytes sent."""
         try:
             sent = self.socket.sendmsg(list(islice(buffers, SEND_BUFFERS_MAX)))
         except (BlockingIOError, InterruptedError):
-            raise WANT_WRITE from None
+            raise WouldBlock(needs_write=True) from None
         _drop(buffers, sent)
         return sent
 
@@ -88,18 +88,18 @@ class TlsTransport:
         try:
             self.socket.do_handshake()
         except ssl.SSLWantReadError:
-            raise WANT_READ from None
+            raise WouldBlock(needs_write=False) from None
         except ssl.SSLWantWriteError:
-            raise WANT_WRITE from None
+            raise WouldBlock(needs_write=True) from None
 
     def receive_into(self, buffer: memoryview) -> int:
         try:
             # mypy: the SSL read takes any writable buffer
             return self.socket.recv_into(buffer)
         except ssl.SSLWantReadError:
-            raise WANT_READ from None
+            raise WouldBlock(needs_write=False) from None
         except ssl.SSLWantWriteError:
-            raise WANT_WRITE from None
+            raise WouldBlock(needs_write=True) from None
         except ssl.SSLZeroReturnError:
             return 0
 
@@ -111,9 +111,9 @@ class TlsTransport:
         try:
             sent = self.socket.send(chunk)
         except ssl.SSLWantWriteError:
-            raise WANT_WRITE from None
+            raise WouldBlock(needs_write=True) from None
         except ssl.SSLWantReadError:
-            raise WANT_READ from None
+            raise WouldBlock(needs_write=False) from None
         self._chunk = None
         _drop(buffers, sent)
         return sent
