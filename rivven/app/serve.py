@@ -17,7 +17,7 @@ from pathlib import Path
 from rivven.app.broker import Broker, offline_metadata
 from rivven.app.failures import ExitCode, StartFailed
 from rivven.app.first_start import store_first_admin
-from rivven.app.process import raise_descriptor_limit, settle
+from rivven.app.process import bound_allocator, raise_descriptor_limit, settle
 from rivven.config.models import Config
 from rivven.security.bootstrap import FirstAdmin, make_first_admin
 
@@ -65,6 +65,7 @@ async def _init(config: Config, name: str) -> FirstAdmin:
 
 async def _serve(config: Config, config_path: Path | None, ready_file: Path | None) -> int:
     raise_descriptor_limit()
+    bound_allocator()
     broker = Broker(config, config_path=config_path)
     stop = asyncio.Event()
     _install_signals(stop)

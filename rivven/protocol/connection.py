@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Final, NamedTuple
 
+from rivven.protocol.buffers import BufferPool
 from rivven.protocol.exceptions import (
     FrameTooLarge,
     HttpOnKafkaPort,
@@ -59,6 +60,7 @@ class Connection:
 
     __slots__ = (
         "_allocation",
+        "_buffer",
         "_expected",
         "_filled",
         "_frame",
@@ -69,8 +71,11 @@ class Connection:
         "_max_pipelined",
         "_next_answer",
         "_next_sequence",
+        "_owned",
+        "_pool",
         "_prefix",
         "_scratch",
+        "failure",
     )
 
     def __init__(
@@ -78,8 +83,10 @@ class Connection:
         max_frame_bytes_unauthenticated: int = MAX_FRAME_BYTES_UNAUTHENTICATED,
         max_frame_bytes: int = MAX_FRAME_BYTES,
         scratch: bytearray | None = None,
+        pool: BufferPool | None = None,
     ) -> None:
-        """`scratch` may be shared by connections whose driver calls `get_buffer`, reads, and calls
+        """`pool` lends the buffers of large frames; they go back when the frame is answered. `scratch` may
+        be shared by connections whose driver calls `get_buffer`, reads, and calls
         `bytes_received` without another connection in between; without it each connection has its own."""
         self._limit = max_frame_bytes_unauthenticated
         self._max_frame_bytes = max_frame_bytes
@@ -87,6 +94,10 @@ class Connection:
         self._allocation = FIRST_ALLOCATION_UNAUTHENTICATED
         self._scratch = memoryview(bytearray(SCRATCH_BYTES) if scratch is None else scratch)
         self._prefix = b""
+        self._pool = BufferPool(0) if pool is None else pool
+        self._owned: dict[int, bytearray] = {}
+        """Buffers of large frames that are not answered yet."""
+        self._buffer: bytearray | None = None
         self._frame: memoryview | None = None
         self._filled = 0
         self._expected = 0
@@ -94,6 +105,8 @@ class Connection:
         self._next_answer = 0
         self._held: dict[int, Sequence[Buffer] | None] = {}
         self._held_bytes = 0
+        self.failure: ProtocolError | None = None
+        """What was wrong behind the frames of the last read: the driver starts those, then must close."""
 
     @property
     def pending(self) -> int:
@@ -128,10 +141,18 @@ class Connection:
     def bytes_received(self, count: int) -> list[Frame]:
         """`count` bytes are in the buffer: the requests they complete, in order.
 
-        Raises TlsOnPlaintext, HttpOnKafkaPort, MalformedFrameSize, FrameTooLarge or ProtocolError.
+        Raises TlsOnPlaintext, HttpOnKafkaPort, MalformedFrameSize, FrameTooLarge or ProtocolError; behind
+        whole frames of the same read the error is kept as `failure` instead, so that they are answered.
         """
         if self._frame is None:
-            return self._cut(self._scratch[:count])
+            frames: list[Frame] = []
+            try:
+                self._cut(self._scratch[:count], frames)
+            except ProtocolError as error:
+                if not frames:
+                    raise
+                self.failure = error
+            return frames
         self._filled += count
         if self._filled < len(self._frame):
             return []
@@ -139,6 +160,9 @@ class Connection:
             self._grow()
             return []
         frame, self._frame = self._frame, None
+        assert self._buffer is not None
+        self._owned[self._next_sequence] = self._buffer
+        self._buffer = None
         return [self._hand_out(frame)]
 
     def complete(self, sequence: int, buffers: Sequence[Buffer] | None) -> list[Buffer]:
@@ -148,6 +172,10 @@ class Connection:
         """
         if sequence in self._held or not self._next_answer <= sequence < self._next_sequence:
             raise ValueError(f"request {sequence} is not waiting for an answer")
+        if self._owned:
+            owned = self._owned.pop(sequence, None)
+            if owned is not None:
+                self._pool.give_back(owned)
         if sequence != self._next_answer:
             self._held[sequence] = buffers
             self._held_bytes += _size(buffers)
@@ -161,22 +189,20 @@ class Connection:
             self._next_answer += 1
         return ready
 
-    def _cut(self, data: memoryview) -> list[Frame]:
+    def _cut(self, data: memoryview, frames: list[Frame]) -> None:
         """Frames out of scratch bytes; what is left over starts the next frame."""
-        frames: list[Frame] = []
         pos, end = 0, len(data)
         if self._prefix:
             missing = 4 - len(self._prefix)
             self._prefix += bytes(data[:missing])
             if len(self._prefix) < 4:
-                return frames
+                return
             prefix, self._prefix, pos = self._prefix, b"", missing
             pos = self._start(self._checked_size(prefix), data, pos, frames)
         while end - pos >= 4:
             pos = self._start(self._checked_size(data[pos : pos + 4]), data, pos + 4, frames)
         if pos < end:
             self._prefix = bytes(data[pos:])
-        return frames
 
     def _start(self, size: int, data: memoryview, pos: int, frames: list[Frame]) -> int:
         """A frame of `size` starts at `pos`: cut it out whole, or begin a buffer of its own."""
@@ -186,16 +212,22 @@ class Connection:
             return pos + size
         self._filled = end - pos
         self._expected = size
-        self._frame = memoryview(bytearray(min(size, max(self._allocation, 2 * self._filled))))
+        self._allocate(min(size, max(self._allocation, 2 * self._filled)))
+        assert self._frame is not None
         self._frame[: self._filled] = data[pos:]
         return end
 
     def _grow(self) -> None:
         """Double the buffer. A new one: a view of the old may still be held, which forbids resizing."""
+        smaller = self._frame
+        assert smaller is not None
+        self._allocate(min(self._expected, 2 * self._filled))
         assert self._frame is not None
-        larger = memoryview(bytearray(min(self._expected, 2 * self._filled)))
-        larger[: self._filled] = self._frame
-        self._frame = larger
+        self._frame[: self._filled] = smaller
+
+    def _allocate(self, size: int) -> None:
+        self._buffer = self._pool.take(size)
+        self._frame = memoryview(self._buffer)[:size]
 
     def _hand_out(self, data: memoryview) -> Frame:
         frame = Frame(self._next_sequence, data)

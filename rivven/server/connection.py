@@ -290,6 +290,8 @@ class ClientConnection:
                     self._request_lease = None
                 self._queue.extend(frames)
                 self._pump()
+                if core.failure is not None:
+                    raise core.failure
                 if self.state is not State.OPEN:
                     return
             self._lease_large_frame(core.expected_bytes)

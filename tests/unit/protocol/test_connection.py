@@ -120,9 +120,16 @@ def test_the_limit_before_and_after_authentication() -> None:
         feed(known, (size + 2).to_bytes(4))
 
 
+def test_frames_before_a_malformed_one_are_handed_out_and_the_failure_is_kept() -> None:
+    connection = Connection()
+    assert [bytes(one.data) for one in feed(connection, framed(b"first") + b"\x80\0\0\0")] == [b"first"]
+    assert isinstance(connection.failure, MalformedFrameSize)
+
+
 def test_a_stranger_may_not_pipeline_without_end() -> None:
-    with pytest.raises(ProtocolError, match="more than 16 requests"):
-        feed(Connection(), framed(*[b""] * 17))
+    stranger = Connection()
+    assert len(feed(stranger, framed(*[b""] * 17))) == 16
+    assert "more than 16 requests" in str(stranger.failure)
     connection = Connection()
     connection.authenticated()
     assert len(feed(connection, framed(*[b""] * 1000))) == 1000
