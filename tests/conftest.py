@@ -1,4 +1,4 @@
-"""What all tests share: private directories, as the broker demands, a clean environment, and optional clients.
+"""What all tests share: private directories, as the broker demands, a clean environment, optional clients.
 
 A client that is not installed skips its tests with the reason; `RIVVEN_REQUIRE_INTEROP=1` makes that fail.
 """

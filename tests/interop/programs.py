@@ -133,13 +133,25 @@ class JavaPrograms:
     def tool(self, main: str, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
         """Run one of Kafka's command line classes with `text` on standard input."""
         return subprocess.run(
-            [*_java(self._tools, main), *arguments],
+            [*self.tool_command(main), *arguments],
             input=text,
             capture_output=True,
             text=True,
             check=False,
             timeout=SCENARIO_SECONDS_MAX + 10,
         )
+
+    def tool_command(self, main: str) -> list[str]:
+        """What the script of that class would run, for a shell that looks for the script."""
+        return _java(self._tools, main)
+
+    def run_file(self, source: Path, directory: Path) -> str:
+        """Compile and run a single-file program in `directory`; returns what it printed."""
+        command = _java(self._client, str(source))
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=directory)
+        if done.returncode != 0:
+            raise ProgramFailed(f"{source.name} exit {done.returncode}: {done.stdout}{done.stderr}")
+        return done.stdout
 
 
 def _java(classpath: str, main: str) -> list[str]:

@@ -44,7 +44,6 @@ class DevBroker:
         if has_ipv6_loopback():
             self.server_environment["RIVVEN_LISTENERS__1__BIND"] = f"[::1]:{port}"
         self.ready: dict[str, object] = {}
-        self.output = ""
         self._process: subprocess.Popen[str] | None = None
 
     def start(self, arguments: Sequence[str] = ()) -> DevBroker:
@@ -71,6 +70,10 @@ class DevBroker:
     def printed(self) -> str:
         """Everything the server has written so far."""
         return (self.directory / "stdout.txt").read_text()
+
+    def client_settings(self) -> dict[str, str]:
+        """What the client file says, by librdkafka's names."""
+        return dict(line.split("=", 1) for line in self.profile.read_text().splitlines() if "=" in line)
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None

@@ -1,0 +1,42 @@
+"""A development server of the test's own, started as a stranger starts it, and the tools a stranger has."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.dev.stranger import Stranger
+from tests.interop.programs import java_programs
+from tests.interop.test_kafka_tools import TOOLS
+from tests.shipped.dev import DevBroker
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[DevBroker]:
+    with DevBroker(tmp_path) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stranger]:
+    """Somebody in the directory of a running development server, with a shell."""
+    with DevBroker(tmp_path_factory.mktemp("stranger")) as broker:
+        yield Stranger(broker)
+
+
+@pytest.fixture(scope="session")
+def kafka_scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with `kafka-topics.sh` and its siblings, to be put on the path."""
+    programs, reason = java_programs()
+    if programs is None:
+        pytest.skip(reason)
+    directory = tmp_path_factory.mktemp("kafka-scripts")
+    for tool, main in TOOLS.items():
+        script = directory / f"{tool}.sh"
+        script.write_text(f'#!/bin/sh\nexec {shlex.join(programs.tool_command(main))} "$@"\n')
+        os.chmod(script, 0o755)
+    return directory

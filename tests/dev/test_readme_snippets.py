@@ -1,0 +1,124 @@
+"""Every code block of the README, run as it stands there: the README cannot lie.
+
+A block is named by its heading and its place below it; one that is not named here fails the first test.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.dev.configured import ConfiguredServer
+from tests.dev.stranger import Stranger
+from tests.interop.programs import JavaPrograms, NodePrograms
+
+ROOT = Path(__file__).parents[2]
+
+TARGETS = "Try it"
+FIRST_STEPS = "Try it, 2"
+PYTHON = {
+    "Python: confluent-kafka": "hello from confluent-kafka",
+    "Python: aiokafka": "hello from aiokafka",
+    "Python: kafka-python": "hello from kafka-python",
+}
+KCAT, NODE, JAVA, TOOLS = "kcat", "Node.js: kafkajs", "Java", "Kafka's command line tools"
+SERVER = "On a server"
+RULES = "On a server, 2"
+DURABILITY = "What is promised, and what it costs"
+
+
+def blocks() -> dict[str, str]:
+    """Heading (and number below it, from the second on) -> what is between the fences."""
+    found: dict[str, str] = {}
+    heading = ""
+    pattern = r"^#+ (?P<heading>[^\n]+)$|^```\w+\n(?P<code>.*?)^```$"
+    for match in re.finditer(pattern, (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL):
+        # A comment in a shell block is no heading: a block is matched whole, from its first fence.
+        if match["heading"]:
+            heading, number = match["heading"], 1
+        else:
+            found[heading if number == 1 else f"{heading}, {number}"] = match["code"]
+            number += 1
+    return found
+
+
+def test_every_block_is_run_by_a_test_below() -> None:
+    known = {TARGETS, FIRST_STEPS, *PYTHON, KCAT, NODE, JAVA, TOOLS, SERVER, RULES, DURABILITY}
+    assert set(blocks()) == known
+    fences = re.findall(r"^```", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(fences) == 2 * len(known)
+
+
+def test_make_targets_stand_at_the_top() -> None:
+    """`make run` is started in test_make.py; `make test` is what runs this."""
+    first = next(iter(blocks().items()))
+    assert first[0] == TARGETS
+    targets = re.findall(r"^make (\w+)", first[1], re.MULTILINE)
+    assert targets == ["run", "test"]
+    for target in targets:
+        planned = subprocess.run(
+            ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        )
+        assert planned.returncode == 0, planned.stderr
+
+
+def test_first_steps(stranger: Stranger) -> None:
+    assert stranger.types(blocks()[FIRST_STEPS]).splitlines()[-1] == "hello, world"
+
+
+@pytest.mark.parametrize("heading", PYTHON)
+def test_python(stranger: Stranger, heading: str) -> None:
+    script = stranger.saves("snippet.py", blocks()[heading])
+    assert PYTHON[heading] in stranger.types(f"{sys.executable} {script.name}").splitlines()
+
+
+@pytest.mark.interop
+def test_kcat(stranger: Stranger, kcat: str) -> None:
+    assert "hello from kcat" in stranger.types(blocks()[KCAT]).splitlines()
+
+
+@pytest.mark.interop
+def test_kafkajs(stranger: Stranger, node: NodePrograms) -> None:
+    script = stranger.saves("snippet.mjs", blocks()[NODE])
+    assert "hello from kafkajs" in node.run_file(script, stranger.directory).splitlines()
+
+
+@pytest.mark.interop
+def test_java(stranger: Stranger, java: JavaPrograms) -> None:
+    source = stranger.saves("Hello.java", blocks()[JAVA])
+    assert "hello from Java" in java.run_file(source, stranger.directory).splitlines()
+
+
+@pytest.mark.interop
+def test_kafka_tools(stranger: Stranger, kafka_scripts: Path) -> None:
+    assert "from-tools" in stranger.types(blocks()[TOOLS], path=kafka_scripts).splitlines()
+
+
+def test_users_and_rules(stranger: Stranger) -> None:
+    printed = stranger.types(blocks()[RULES])
+    assert re.search(r"orders\b.*", printed)
+    assert "alice" in printed
+
+
+def test_durability_settings(stranger: Stranger) -> None:
+    stranger.types(blocks()[DURABILITY])
+    assert "flush.messages" not in [
+        line.split()[0] for line in stranger.types("rivven topic describe fast").splitlines() if line.strip()
+    ], "back at the default"
+    assert "10000" not in stranger.types("rivven topic describe fast")
+
+
+def test_server(tmp_path: Path) -> None:
+    """The two commands with the file they name."""
+    initialise, serve = blocks()[SERVER].strip().splitlines()
+    server = ConfiguredServer(tmp_path / "server")
+    stored = server.run(initialise)
+    assert stored.returncode == 0, stored.stderr
+    assert "password" in stored.stdout
+    facts, code = server.serve(serve)
+    assert facts["event"] == "ready"
+    assert code == 0
