@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ from rivven.security.bootstrap import load_decoy_key
 from rivven.security.extensions import UnknownExtension
 from rivven.tasks import Tasks
 from rivven.telemetry import Metrics
+from rivven.telemetry.metrics import COMPACTION_TOTALS
 from rivven.types import ANONYMOUS
 
 OFFSETS_TOPIC = "__consumer_offsets"
@@ -255,6 +257,14 @@ class Broker:
             clock=self._clock,
             dedupe_buffer_bytes=dedupe,
             backoff_ms=backoff,
+        )
+        totals = compactor.totals
+        self._metrics.watch_compaction({name: partial(getattr, totals, name) for name in COMPACTION_TOTALS})
+        self._metrics.watch_log(
+            lambda: len(replicas),
+            lambda: sum(not partition.online for partition in replicas),
+            lambda: sum(partition.log.size_bytes for partition in replicas),
+            self._storage.free_bytes,
         )
         self._tasks.spawn(compactor.run(), "compaction")
         self._tasks.spawn(self._storage.keep_tidy(replicas, metadata), "retention")

@@ -76,7 +76,7 @@ async def _ensure_dev_admin(config: Config, metadata: MetadataService, address: 
         if metadata.image.has_credentials:
             update_address(directory, address)
             return []
-        admin = make_first_admin(DEV_ADMIN, os.urandom)
+        admin = make_first_admin(DEV_ADMIN, os.urandom, config.auth.scram.iterations)
         write_client_files(directory, admin, address, directory / "ca.crt")
     except (OSError, ValueError, PrivateFileError) as error:
         raise StartFailed(

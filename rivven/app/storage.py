@@ -113,6 +113,10 @@ class Storage:
         found = await asyncio.to_thread(os.statvfs, self._config.data_dir)
         return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
 
+    def free_bytes(self) -> float:
+        """Usable bytes of the volume, for a gauge."""
+        return self.files.free_bytes(self.log_dir)
+
     def _opened(self) -> LogDirectory:
         assert self.directory is not None, "the data directory is not open"
         return self.directory

@@ -18,6 +18,7 @@ from rivven.api.dispatch import Dispatch
 from rivven.api.memory import MemoryBudget
 from rivven.api.session import ListenerInfo, Session
 from rivven.clock import Clock
+from rivven.protocol.buffers import BufferPool
 from rivven.protocol.connection import SCRATCH_BYTES
 from rivven.protocol.connection import Connection as ProtocolCore
 from rivven.security.admission import Admission
@@ -112,6 +113,7 @@ class Listener:
         self._emptied = asyncio.Event()
         # One for all connections: each read is reported before another connection reads.
         self._scratch = bytearray(SCRATCH_BYTES)
+        self._pool = BufferPool()
         self._loop = asyncio.get_running_loop()
 
     def start(self) -> None:
@@ -194,6 +196,7 @@ class Listener:
             max_frame_bytes_unauthenticated=self._limits.frame_bytes_max_unauthenticated,
             max_frame_bytes=self._limits.frame_bytes_max,
             scratch=self._scratch,
+            pool=self._pool,
         )
         if exchange is None:
             session.become_anonymous()

@@ -14,6 +14,23 @@ from rivven.telemetry.stalls import STALL_BUCKETS, LoopStalls
 
 COMMIT_FILES_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
+COMPACTION_TOTALS = {
+    "passes": ("rivven_compaction_passes_total", "Compaction passes that ran to their end."),
+    "failures": ("rivven_compaction_failures_total", "Compaction passes that failed."),
+    "bytes_read": ("rivven_compaction_read_bytes_total", "Bytes of segments that compaction read."),
+    "bytes_written": ("rivven_compaction_written_bytes_total", "Bytes of segments that compaction wrote."),
+    "records_removed": ("rivven_compaction_removed_records_total", "Records that compaction removed."),
+    "unreadable_batches": (
+        "rivven_unparseable_batches_total",
+        "Batches with a right checksum whose records compaction could not parse; they are kept.",
+    ),
+    "uncleanable_partitions": (
+        "rivven_uncleanable_partitions",
+        "Partitions that compaction leaves alone until restart because their data is damaged.",
+    ),
+}
+"""The fields of the compactor's totals and the metrics that show them."""
+
 AnyFamily = Family[Counter] | Family[Gauge] | Family[Histogram]
 
 
@@ -28,6 +45,7 @@ class Metrics:
         self._define_requests()
         self._define_security()
         self._define_log()
+        self._define_compaction()
         self.stalls = LoopStalls(
             self._histogram(
                 "rivven_loop_stall_seconds", "How late the event loop came to a timer.", bounds=STALL_BUCKETS
@@ -128,6 +146,11 @@ class Metrics:
         self._log_size.source = size
         self._free.source = free
 
+    def watch_compaction(self, sources: Mapping[str, Callable[[], float]]) -> None:
+        """Where the compactor's totals are read, by the names of `COMPACTION_TOTALS`."""
+        for name, source in sources.items():
+            self._compaction[name].source = source
+
     # --- definitions ----------------------------------------------------------------------------------------
 
     def _define_network(self) -> None:
@@ -186,9 +209,6 @@ class Metrics:
         self.recovery_cut_bytes = self._counter(
             "rivven_recovery_cut_bytes_total", "Bytes recovery cut and kept in side files."
         ).labelled()
-        self.unparseable_records = self._counter(
-            "rivven_unparseable_records_total", "Batches with a right checksum whose records do not parse."
-        ).labelled()
         self._partitions = self._gauge("rivven_partitions", "Partitions on this node.").labelled()
         self._offline = self._gauge(
             "rivven_partitions_offline", "Partitions whose log is offline."
@@ -197,6 +217,14 @@ class Metrics:
         self._free = self._gauge(
             "rivven_disk_free_bytes", "Free bytes of the data directory's disk."
         ).labelled()
+
+    def _define_compaction(self) -> None:
+        self._compaction: dict[str, Gauge] = {}
+        for total, (name, doc) in COMPACTION_TOTALS.items():
+            kind = "counter" if name.endswith("_total") else "gauge"
+            family = Family(name, doc, kind, Gauge, ())
+            self._families[name] = family
+            self._compaction[total] = family.labelled()
 
     def _counter(self, name: str, doc: str, labels: tuple[str, ...] = ()) -> Family[Counter]:
         family = Family(name, doc, "counter", Counter, labels)

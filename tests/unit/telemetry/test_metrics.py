@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from rivven.telemetry.instruments import LABEL_VALUES_MAX, Counter, Family, Gauge, Histogram
-from rivven.telemetry.metrics import Metrics
+from rivven.telemetry.metrics import COMPACTION_TOTALS, Metrics
 
 
 def values(metrics: Metrics, name: str) -> dict[tuple[str, ...], object]:
@@ -74,7 +76,7 @@ def test_what_components_report_ends_up_under_its_name() -> None:
     metrics.produced(5, 500)
     metrics.fetched(600)
     metrics.recovery_cut(7)
-    metrics.unparseable_records.inc()
+    metrics.watch_compaction({name: partial(float, value) for value, name in enumerate(COMPACTION_TOTALS)})
     metrics.watch_memory(lambda: 1.0, lambda: 2.0)
     metrics.watch_log(lambda: 3.0, lambda: 4.0, lambda: 5.0, lambda: 6.0)
     expected: dict[str, dict[tuple[str, ...], float]] = {
@@ -95,7 +97,7 @@ def test_what_components_report_ends_up_under_its_name() -> None:
         "rivven_fetched_bytes_total": {(): 600},
         "rivven_recovery_cuts_total": {(): 1},
         "rivven_recovery_cut_bytes_total": {(): 7},
-        "rivven_unparseable_records_total": {(): 1},
+        **{name: {(): value} for value, (name, _) in enumerate(COMPACTION_TOTALS.values())},
         "rivven_request_memory_bytes": {(): 1},
         "rivven_response_memory_bytes": {(): 2},
         "rivven_partitions": {(): 3},
