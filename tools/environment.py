@@ -2,7 +2,7 @@
 
 Runs on the machine's own Python, before anything is installed, so it uses the standard library only and must
 not import the project. It installs exactly what the locks name (`--require-hashes`) and does nothing when
-they have not changed since. Usage: `python3 tools/environment.py run|dev|bench|nightly`.
+they have not changed since. Usage: `python3 tools/environment.py run|dev|bench`.
 """
 
 from __future__ import print_function
@@ -21,21 +21,18 @@ REQUIRED = {
     "run": ["requirements-build.lock", "requirements.lock"],
     "dev": ["requirements-build.lock", "requirements-dev.lock"],
     "bench": ["requirements-build.lock", "requirements-dev.lock"],
-    "nightly": ["requirements-build.lock", "requirements-dev.lock"],
 }
 # Lock files of optional suites: without a wheel for this Python or platform the suite skips and says so.
 OPTIONAL = {
     "run": [],
-    "dev": ["requirements-oracle.lock"],
-    "bench": ["requirements-oracle.lock", "requirements-peer.lock"],
-    "nightly": ["requirements-oracle.lock", "requirements-fuzz.lock"],
+    "dev": ["requirements-oracle.lock", "requirements-fuzz.lock"],
+    "bench": ["requirements-oracle.lock", "requirements-fuzz.lock", "requirements-peer.lock"],
 }
 # Each set includes the ones after it: a development environment can run the broker.
 INCLUDES = {
     "run": ["run"],
     "dev": ["run", "dev"],
     "bench": ["run", "dev", "bench"],
-    "nightly": ["run", "dev", "nightly"],
 }
 
 
@@ -103,7 +100,7 @@ def install(target):
 
 def main(arguments):
     if len(arguments) != 1 or arguments[0] not in INCLUDES:
-        fail("usage: python3 tools/environment.py run|dev|bench|nightly")
+        fail("usage: python3 tools/environment.py run|dev|bench")
     target = arguments[0]
     wanted = digest(REQUIRED[target] + OPTIONAL[target])
     if os.path.exists(PYTHON) and is_current(target, wanted):
