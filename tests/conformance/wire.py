@@ -79,7 +79,11 @@ class Wire:
             raise
         self.session_lifetime_ms = 0
         if login and connection.account is not None:
-            self.login(connection.account, connection.mechanism)
+            try:
+                self.login(connection.account, connection.mechanism)
+            except BaseException:
+                self.close()
+                raise
 
     def __enter__(self) -> Wire:
         return self

@@ -136,6 +136,23 @@ class ShippedBroker:
         assert self.stop() == 0, self.tail()
         self.start()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal and do not wait."""
+        assert self._process is not None, "the broker was never started"
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float = STOP_SECONDS_MAX) -> int:
+        """Wait for the end; the exit code."""
+        assert self._process is not None, "the broker was never started"
+        code = self._process.wait(seconds)
+        self._process = None
+        return code
+
+    def change(self, **keys: object) -> None:
+        """Replace top-level keys of the configuration file; counts from the next start."""
+        self._config |= keys
+        self._write_config()
+
     def tail(self, characters: int = 6000) -> str:
         """The end of the broker's log, for messages of failed tests."""
         return self.log.read_text(errors="replace")[-characters:] if self.log.exists() else ""
