@@ -50,7 +50,8 @@ def _to_oracle(value: Any, annotation: Any, default: Any) -> Any:
         concrete = next(argument for argument in arguments if argument is not type(None))
         if value is None or value == m.NULL_UUID:
             return None
-        if issubclass(concrete, datetime.datetime) and value == -1:
+        is_time = isinstance(concrete, type) and issubclass(concrete, datetime.datetime)
+        if is_time and value == -1:
             return None
         return _to_oracle(value, concrete, default)
     if isinstance(value, Struct):

@@ -125,6 +125,9 @@ def test_the_ca_cannot_vouch_for_other_names(pki: DevPki, tmp_path: Path) -> Non
         .not_valid_before(now - timedelta(minutes=5))
         .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("bank.example")]), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
+        )
         .sign(ca_key, hashes.SHA256())
     )
     cert_path, key_path = tmp_path / "forged.crt", tmp_path / "forged.key"
