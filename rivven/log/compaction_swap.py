@@ -5,11 +5,11 @@ A pass writes `<base>.<tag>.cleaned`, synced, beside the segments it will replac
 end are 20 digits; end is the base of the segment after the replaced ones):
 
 1. `commit`: rename to `<base>.<end>.swap`, sync the directory. This rename is the one atomic step: before
-it the old segments count, after it the new one does. The name says which segments it replaces. 2.
-`finish`: remove every old segment in base..end except the first one's `.log`, sync the directory BEFORE
-renaming `.swap` over that `.log` (else a crash could show the new file beside old ones), sync again. 3.
-`recover`, at every opening of a partition: remove `.cleaned`, finish every `.swap`. It may crash and run
-again.
+   it the old segments count, after it the new one does. The name says which segments it replaces.
+2. `finish`: remove every old segment in base..end except the first one's `.log`, sync the directory BEFORE
+   renaming `.swap` over that `.log` (else a crash could show the new file beside old ones), sync again.
+3. `recover`, at every opening of a partition: remove `.cleaned`, finish every `.swap`. It may crash and run
+   again.
 
 Also the cleaner's checkpoint. Blocking throughout: for threads and tests, not for the event loop.
 """

@@ -12,7 +12,7 @@ from rivven.log.scanning import CHUNK_BYTES
 
 CUT_FILES_MAX = 8
 """Files kept per partition: enough to look into repeated crashes, bounded so that they cannot fill the disk.
-Files kept per partition: enough to look into repeated crashes, bounded so that they cannot fill the disk."""
+"""
 
 _NAME = re.compile(r"cut-(\d{6})-(\d{20})-(\d+)\.bin", re.ASCII)
 

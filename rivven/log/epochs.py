@@ -63,7 +63,7 @@ class LeaderEpochs:
 
     def cut_end(self, log_end_offset: int) -> None:
         """The log ends earlier now: epochs that begin at or after the end are forgotten, but the first stays.
-        The log ends earlier now: epochs that begin at or after the end are forgotten, but the first stays."""
+        """
         while len(self._starts) > 1 and self._starts[-1] >= log_end_offset:
             self._starts.pop()
             self._epochs.pop()
