@@ -4,7 +4,7 @@ Driver over the `Files` seam and the directory's committer; it knows frames and 
 
     file    | "RVNJ" (4) | format version u8 | 0 0 0 | frame | frame | ...
     frame   | payload length u32 | crc u32 | durable end u64 | payload |                 big-endian
-    payload | record count u32 | per record: key length i32 (-1 null), key, value length i32 (-1 null), value |
+    payload | record count u32 | per record: key length i32 (-1 null), key, value length i32, value |
 
 The CRC-32C covers length, durable end and payload. One append is one frame, so it is atomic. `durable end` is
 the file position up to which everything was on stable storage when the frame was written; after each commit
