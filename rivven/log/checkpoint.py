@@ -30,8 +30,7 @@ PartitionKey = tuple[UUID, int]
 
 
 class CheckpointEntry(NamedTuple):
-    """What is known of one partition. `oldest_timestamp`: largest in its first segment, -1 unknown or empty.
-    """
+    """What is known of one partition. `oldest_timestamp`: largest in its first segment, -1 unknown."""
 
     leader_epoch: int
     log_start_offset: int

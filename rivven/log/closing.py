@@ -12,7 +12,8 @@ from functools import partial
 from rivven.errors import RivvenError
 from rivven.log.checkpoint import CHECKPOINT_NAME
 from rivven.log.checkpoint_keeper import CheckpointKeeper
-from rivven.log.files import File, Files
+from rivven.log.committer import SYNCFS_FROM
+from rivven.log.files import Files
 from rivven.log.framed_file import replace, write_whole
 from rivven.log.host import Host
 from rivven.log.partition_log import PartitionLog
@@ -61,14 +62,15 @@ def _unsaved(log: PartitionLog) -> Saved:
         return []
     contents: Saved = []
     for segment in (*(seal.segment for seal in loaded.sealing), loaded.active):
-        if segment.index is not None and segment.end_position:
+        # Without an entry the segment is shorter than an index interval, and read as quickly as an index.
+        if segment.index is not None and len(segment.index):
             segment.finish_index()
             encoded = segment.index.encode_offsets(), segment.index.encode_times()
             contents += zip(index_paths(segment), encoded, strict=True)
     loaded.sealing.clear()
-    contents.append(
-        (segment_path(log.path, log.log_end_offset, "snapshot"), encode_snapshot(loaded.producers))
-    )
+    if len(loaded.producers) or len(loaded.segments) > 1:
+        path = segment_path(log.path, log.log_end_offset, "snapshot")
+        contents.append((path, encode_snapshot(loaded.producers)))
     return contents
 
 
@@ -83,26 +85,14 @@ def _oldest_timestamp(log: PartitionLog) -> int:
 
 def _save(files: Files, contents: Saved, checkpoint_path: str, checkpoint: bytes, root: str) -> None:
     """On a thread, after what was submitted before. Raises OSError."""
-    written: list[File] = []
-    directories = set()
+    together = len(contents) >= SYNCFS_FROM
     for path, content in contents:
-        written.append(write_whole(files, path, content))
-        directories.add(path.rpartition("/")[0])
-        if len(written) >= FILES_AT_ONCE:
-            _sync(files, written, directories, root)
-    _sync(files, written, directories, root)
-    replace(files, checkpoint_path, checkpoint)
-
-
-FILES_AT_ONCE = 256
-"""Files open between two syncs: far below any limit on descriptors."""
-
-
-def _sync(files: Files, written: list[File], directories: set[str], root: str) -> None:
-    if len(written) < 4 or not files.sync_all(root):
-        for file in written:
+        file = write_whole(files, path, content)
+        if not together:
             file.sync()
-        for directory in directories:
+    if not (together and files.sync_all(root)):
+        for path, _ in contents if together else ():
+            files.open(path, "write").sync()
+        for directory in {path.rpartition("/")[0] for path, _ in contents}:
             files.sync_directory(directory)
-    written.clear()
-    directories.clear()
+    replace(files, checkpoint_path, checkpoint)

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 from uuid import UUID
 
 from rivven.clock import Clock
@@ -29,6 +30,7 @@ from rivven.log.checkpoint import (
 )
 from rivven.log.checkpoint_keeper import CheckpointKeeper
 from rivven.log.committer import Committer
+from rivven.log.file_cache import FileCache, SharingFiles
 from rivven.log.files import Files, Lock
 from rivven.log.framed_file import FormatTooNew, FramedFileDamaged
 from rivven.log.free_space import FreeSpaceWatch
@@ -47,8 +49,15 @@ from rivven.log.threads import Threads
 from rivven.log.waiting import on_worker, round_end
 
 PARTITIONS_NAME = "partitions"
+RECOVERIES_PER_JOB = 64
+"""Partitions one thread recovers in one go: a hand-over each would cost more than an idle one takes."""
 
 _log = logging.getLogger("rivven.log")
+
+
+class _Found(NamedTuple):
+    clean: bool
+    synced: bool
 
 
 class LogDirectory:
@@ -56,19 +65,20 @@ class LogDirectory:
     directory."""
 
     def __init__(
-        self, path: str, host: Host, keeper: CheckpointKeeper, lock: Lock, identity: Identity, clean: bool
+        self, path: str, host: Host, keeper: CheckpointKeeper, lock: Lock, identity: Identity, state: _Found
     ) -> None:
         self.path = path
         self.identity = identity
         self.committer = host.committer
         self.files = host.files
         self.threads = host.threads
-        self.was_clean = clean
+        self.was_clean = state.clean
         """Whether the last shutdown was clean."""
         self.failure: str | None = None
         """Why the directory is offline."""
         self.cut_bytes = 0
         """Bytes that recovery has cut off logs since this start."""
+        self._synced = state.synced
         self._host = host
         self._keeper = keeper
         self._lock = lock
@@ -104,6 +114,8 @@ class LogDirectory:
                 files.make_directory(partitions)
                 files.sync_directory(path)
             table, clean = _load_checkpoint(files, path)
+            # After a crash: what the page cache still holds reaches the disk, all at once where that works.
+            found = _Found(clean, not clean and files.sync_all(path))
         except OSError as error:
             lock.release()
             raise refusal(path, error) from error
@@ -111,18 +123,20 @@ class LogDirectory:
             lock.release()
             raise
         events = NoEvents() if events is None else events
+        if limits is None:
+            limits = LogLimits()
+        cache = FileCache(files, limits.open_files)
+        files = SharingFiles(files, cache)
         keeper = CheckpointKeeper(files, f"{path}/{CHECKPOINT_NAME}", threads, table)
         failed: list[Callable[[OSError], None]] = []
         committer = Committer(
             files, path, threads, on_failed=lambda error: failed[0](error), on_round=events.commit_round
         )
         keeper.attach(committer)
-        if limits is None:
-            limits = LogLimits()
         if opener is None:
             opener = ThreadBatchOpener(threads)
-        host = Host(files, threads, clock, committer, partitions, limits, events, opener, keeper)
-        directory = cls(path, host, keeper, lock, identity, clean)
+        host = Host(files, threads, clock, committer, partitions, limits, events, opener, keeper, cache)
+        directory = cls(path, host, keeper, lock, identity, found)
         failed.append(directory._failed)
         directory._remove_leftovers()
         directory._space.start()
@@ -161,23 +175,25 @@ class LogDirectory:
         self, topic_id: UUID, partitions: Sequence[int], config: TopicConfig
     ) -> list[PartitionLog]:
         """Several partitions of a topic, at the price of one commit round when they are new."""
+        missing = [number for number in partitions if (topic_id, number) not in self._logs]
+        found: list[PartitionLog] = []
         created = False
-        logs = []
-        for partition in partitions:
-            log = self._logs.get((topic_id, partition))
-            if log is None:
-                if self._make_directory(topic_id, partition):
-                    created = True
-                    log = PartitionLog(self._host, topic_id, partition, config, NEVER_SAVED)
-                else:
-                    log = await self._open(topic_id, partition, config)
-                self._logs[topic_id, partition] = log
-            logs.append(log)
+        for partition in missing:
+            new = self._make_directory(topic_id, partition)
+            created = created or new
+            saved = None if new else self._keeper.table.get((topic_id, partition))
+            log = PartitionLog(self._host, topic_id, partition, config, saved or NEVER_SAVED)
+            if not new and (saved is None or not self.was_clean):
+                found.append(log)
+            else:
+                self._logs[log.key] = log
+        for start in range(0, len(found), RECOVERIES_PER_JOB):
+            await self._recover(found[start : start + RECOVERIES_PER_JOB])
         if created:
             self.committer.mark_dirty(self._names)
             await self._names.durable(self._host)
             self._check_online()
-        return logs
+        return [self._logs[topic_id, partition] for partition in partitions]
 
     async def delete_partition(self, topic_id: UUID, partition: int) -> None:
         """Take the partition out of service and its directory out of sight durably; its files go later.
@@ -209,40 +225,42 @@ class LogDirectory:
             await self.delete_partition(*key)
         return strangers
 
-    async def _open(self, topic_id: UUID, partition: int, config: TopicConfig) -> PartitionLog:
+    async def _recover(self, logs: Sequence[PartitionLog]) -> None:
+        """Open what a crash left, on one thread; a log that cannot be opened is offline."""
         host = self._host
-        key = topic_id, partition
-        saved = self._keeper.table.get(key)
-        if saved is not None and self.was_clean:
-            return PartitionLog(host, topic_id, partition, config, saved)
-        log = PartitionLog(host, topic_id, partition, config, NEVER_SAVED if saved is None else saved)
-        plan = OpenPlan(
-            log.path,
-            NEVER_SAVED if saved is None else saved,
-            config.index_interval_bytes,
-            host.limits.producers_per_partition,
-            host.clock.now_ms(),
-        )
-        try:
-            opened = await on_worker(
-                host.threads, host.readers, partial(recover, host.files, host.cache, plan)
+        table = self._keeper.table
+        plans = [
+            OpenPlan(
+                log.path,
+                table.get(log.key) or NEVER_SAVED,
+                log.config.index_interval_bytes,
+                host.limits.producers_per_partition,
+                host.clock.now_ms(),
+                self._synced,
             )
-        except (OSError, StorageFailed) as error:
-            log.take_offline(str(error))
-        else:
-            self._adopt(log, opened)
-        return log
+            for log in logs
+        ]
+
+        def job() -> list[Opened | Exception]:
+            return [_try_recover(host, plan) for plan in plans]
+
+        for log, opened in zip(logs, await on_worker(host.threads, host.readers, job), strict=True):
+            self._logs[log.key] = log
+            if isinstance(opened, Opened):
+                self._adopt(log, opened)
+            else:
+                log.take_offline(str(opened))
 
     def _adopt(self, log: PartitionLog, opened: Opened) -> None:
         log.adopt(opened)
         self._keeper.note(log)
-        if opened.log.cut_bytes:
-            self.cut_bytes += opened.log.cut_bytes
-            self._host.events.recovery_cut(opened.log.cut_bytes)
+        if opened.cut_bytes:
+            self.cut_bytes += opened.cut_bytes
+            self._host.events.recovery_cut(opened.cut_bytes)
             _log.warning(
                 "%s: recovery cut %d bytes after offset %d and kept them beside the log; leader epoch is %d",
                 log.path,
-                opened.log.cut_bytes,
+                opened.cut_bytes,
                 log.log_end_offset,
                 log.leader_epoch,
             )
@@ -294,6 +312,13 @@ class LogDirectory:
             self.committer.close()
             self._host.close()
             self._lock.release()
+
+
+def _try_recover(host: Host, plan: OpenPlan) -> Opened | Exception:
+    try:
+        return recover(host.files, host.cache, plan)
+    except (OSError, StorageFailed) as error:
+        return error
 
 
 def _load_checkpoint(files: Files, path: str) -> tuple[CheckpointTable, bool]:

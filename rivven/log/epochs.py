@@ -62,8 +62,7 @@ class LeaderEpochs:
             self._starts[0] = log_start_offset
 
     def cut_end(self, log_end_offset: int) -> None:
-        """The log ends earlier now: epochs that begin at or after the end are forgotten, but the first stays.
-        """
+        """The log ends earlier now: epochs that begin at or after the end go, but the first stays."""
         while len(self._starts) > 1 and self._starts[-1] >= log_end_offset:
             self._starts.pop()
             self._epochs.pop()

@@ -9,12 +9,16 @@ from __future__ import annotations
 import errno
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
 
-from rivven.log.files import File, Files, OpenMode
+from rivven.log.files import File, Files, Lock, OpenMode
+
+T = TypeVar("T")
 
 OPEN_RETRIES_MAX = 8
 """Attempts after running out of descriptors; each halves the cache, 8 empty any cache that fits in a process.
-Attempts after running out of descriptors; each halves the cache, 8 empty any cache that fits in a process."""
+"""
 
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 
@@ -52,7 +56,18 @@ class FileCache:
             if file is not None:
                 self._open.move_to_end(ref)
                 return file
-        return self._keep(ref, self._open_file(ref.path, mode))
+        return self._keep(ref, self.retrying(lambda: self._files.open(ref.path, mode)))
+
+    def retrying(self, use: Callable[[], T]) -> T:
+        """Do what needs a descriptor; without one, close what is cached and try again. Raises OSError."""
+        for _ in range(OPEN_RETRIES_MAX):
+            try:
+                return use()
+            except OSError as error:
+                if error.errno not in _NO_DESCRIPTORS:
+                    raise
+                self._shrink()
+        return use()
 
     def drop(self, ref: FileRef) -> None:
         """Forget a file that is deleted or replaced."""
@@ -63,16 +78,6 @@ class FileCache:
         """Forget all."""
         with self._lock:
             self._open.clear()
-
-    def _open_file(self, path: str, mode: OpenMode) -> File:
-        for _ in range(OPEN_RETRIES_MAX):
-            try:
-                return self._files.open(path, mode)
-            except OSError as error:
-                if error.errno not in _NO_DESCRIPTORS:
-                    raise
-                self._shrink()
-        return self._files.open(path, mode)
 
     def _keep(self, ref: FileRef, file: File) -> File:
         with self._lock:
@@ -85,3 +90,50 @@ class FileCache:
         with self._lock:
             for _ in range((len(self._open) + 1) // 2):
                 self._open.popitem(last=False)
+
+
+class SharingFiles:
+    """The same `Files`, but what finds no descriptor left takes one from the cache."""
+
+    def __init__(self, files: Files, cache: FileCache) -> None:
+        self._files = files
+        self._cache = cache
+
+    def open(self, path: str, mode: OpenMode) -> File:
+        return self._cache.retrying(lambda: self._files.open(path, mode))
+
+    def list(self, directory: str) -> list[str]:
+        return self._cache.retrying(lambda: self._files.list(directory))
+
+    def exists(self, path: str) -> bool:
+        return self._files.exists(path)
+
+    def size(self, path: str) -> int:
+        return self._files.size(path)
+
+    def make_directory(self, path: str) -> None:
+        self._files.make_directory(path)
+
+    def rename(self, source: str, target: str) -> None:
+        self._files.rename(source, target)
+
+    def remove(self, path: str) -> None:
+        self._files.remove(path)
+
+    def remove_directory(self, path: str) -> None:
+        self._files.remove_directory(path)
+
+    def sync_directory(self, path: str) -> None:
+        self._cache.retrying(lambda: self._files.sync_directory(path))
+
+    def watch(self, path: str) -> None:
+        self._cache.retrying(lambda: self._files.watch(path))
+
+    def sync_all(self, path: str) -> bool:
+        return self._files.sync_all(path)
+
+    def free_bytes(self, path: str) -> int:
+        return self._files.free_bytes(path)
+
+    def lock(self, path: str) -> Lock | None:
+        return self._cache.retrying(lambda: self._files.lock(path))

@@ -34,8 +34,7 @@ class File(Protocol):
         ...
 
     def read_cached(self, size: int, position: int) -> memoryview | None:
-        """Like `read`, but only what memory holds: possibly fewer bytes; None when nothing or not knowable.
-        Like `read`, but only what memory holds: possibly fewer bytes; None when nothing or not knowable."""
+        """Like `read`, but only what memory holds: possibly fewer bytes; None if nothing or not knowable."""
         ...
 
     def write(self, buffers: Sequence[Buffer], position: int) -> int:
@@ -98,6 +97,10 @@ class Files(Protocol):
 
     def sync_directory(self, path: str) -> None:
         """Return once the names in this directory are on stable storage."""
+        ...
+
+    def watch(self, path: str) -> None:
+        """From now on notice failures to write on the file system of `path`; `sync_all` reports them."""
         ...
 
     def sync_all(self, path: str) -> bool:
@@ -187,6 +190,7 @@ class OsFiles:
 
     def __init__(self) -> None:
         self._syncfs = load_syncfs()
+        self._watched: dict[str, int] = {}
 
     def open(self, path: str, mode: OpenMode) -> File:
         return OsFile(os.open(path, _FLAGS[mode] | os.O_CLOEXEC, 0o600))
@@ -219,14 +223,20 @@ class OsFiles:
         finally:
             os.close(fd)
 
+    def watch(self, path: str) -> None:
+        # One descriptor from the start: a later one would not hear of an error that someone else has seen.
+        if self._syncfs is not None and path not in self._watched:
+            self._watched[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self, _close=os.close) -> None:  # type: ignore[no-untyped-def]
+        for fd in self._watched.values():
+            _close(fd)
+
     def sync_all(self, path: str) -> bool:
         if self._syncfs is None:
             return False
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            self._syncfs(fd)
-        finally:
-            os.close(fd)
+        self.watch(path)
+        self._syncfs(self._watched[path])
         return True
 
     def free_bytes(self, path: str) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from rivven.clock import Clock
 from rivven.log.committer import Committer
+from rivven.log.dirty_files import PinBudget
 from rivven.log.file_cache import FileCache
 from rivven.log.files import Files
 from rivven.log.segment_index import IndexMemory
@@ -94,7 +95,8 @@ class LogLimits:
     reserve_bytes: int = 0
     """log.dir.reserve.bytes: free space below which clients' appends are refused."""
     open_files: int = 1024
-    """Segment files kept open beyond those in use."""
+    """Segment files kept open; as many again may be open because they are not yet synced, and as many while
+    they are. The rest of RLIMIT_NOFILE is for connections."""
     thread_write_bytes: int = 128 << 10
     """Amount from which the writer thread writes, not the loop: copying costs more than a hand-over."""
     reader_threads: int = 4
@@ -119,6 +121,7 @@ class Host:
         "limits",
         "opener",
         "partitions_path",
+        "pins",
         "readers",
         "threads",
         "writer",
@@ -135,8 +138,11 @@ class Host:
         events: LogEvents,
         opener: BatchOpener,
         checkpoints: Checkpoints,
+        cache: FileCache,
     ) -> None:
         self.files = files
+        self.cache = cache
+        self.pins = PinBudget(limits.open_files)
         self.threads = threads
         self.clock = clock
         self.committer = committer
@@ -144,7 +150,6 @@ class Host:
         self.limits = limits
         self.events = events
         self.opener = opener
-        self.cache = FileCache(files, limits.open_files)
         self.index_memory = IndexMemory()
         self.writer: Worker = threads.worker("log-write")
         """Writes what may not be written on the loop, in order."""

@@ -31,6 +31,10 @@ class SegmentIndex:
         self._times = array("q")
         self._time_offsets = array("I")
 
+    def __len__(self) -> int:
+        """Entries of the offset index."""
+        return len(self._offsets)
+
     @property
     def bytes_used(self) -> int:
         """Memory of the entries."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+from rivven.log.dirty_files import DirtyFiles
 from rivven.log.epochs import LeaderEpochs
-from rivven.log.files import File
 from rivven.log.producers import Producers
 from rivven.log.segment import Segment
 from rivven.log.threads import Cancellable
@@ -34,7 +34,6 @@ class LoadedLog:
     """`segments` ascend and are never empty; the last one is active, its index always in memory."""
 
     __slots__ = (
-        "cut_bytes",
         "directory_dirty",
         "dirty",
         "epochs",
@@ -51,12 +50,14 @@ class LoadedLog:
         "unsynced_records",
     )
 
-    def __init__(self, segments: list[Segment], producers: Producers, epochs: LeaderEpochs) -> None:
+    def __init__(
+        self, segments: list[Segment], producers: Producers, epochs: LeaderEpochs, dirty: DirtyFiles
+    ) -> None:
         self.segments = segments
         self.producers = producers
         self.epochs = epochs
-        self.dirty: dict[Segment, File] = {}
-        """Files with bytes that no round has begun to sync; held open, so that the kernel reports to us."""
+        self.dirty = dirty
+        """Files with bytes that no round has begun to sync."""
         self.directory_dirty = False
         self.syncing = False
         self.sync_target = 0
@@ -71,7 +72,6 @@ class LoadedLog:
         """Compaction is exchanging segments: none may be deleted meanwhile."""
         self.touched = False
         """Index and producers differ from what a clean shutdown left on disk."""
-        self.cut_bytes = 0
 
     @property
     def active(self) -> Segment:

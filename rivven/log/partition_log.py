@@ -21,6 +21,7 @@ from rivven.log.checkpoint import CheckpointEntry, PartitionKey
 from rivven.log.committer import NOTHING, SyncPlan
 from rivven.log.compaction import CleanableView
 from rivven.log.compaction_swap import PreparedSegment
+from rivven.log.dirty_files import DirtyFiles
 from rivven.log.host import Host
 from rivven.log.loaded import LoadedLog
 from rivven.log.producers import ProducerEntry
@@ -161,7 +162,9 @@ class PartitionLog:
 
     def adopt(self, opened: Opened) -> None:
         """Take over what opening the directory found."""
-        loaded = opened.log
+        dirty = DirtyFiles(self._host.pins, self._host.cache)
+        loaded = LoadedLog(opened.segments, opened.producers, opened.epochs, dirty)
+        loaded.touched = opened.touched
         self._loaded = loaded
         self._queue = WriteQueue(self._host, self)
         self.log_start_offset = opened.log_start_offset
@@ -265,14 +268,14 @@ class PartitionLog:
         self, loaded: LoadedLog, segment: Segment, batch: memoryview, size: int, next_offset: int
     ) -> Queued | None:
         """Write now, or return what to queue. Raises KAFKA_STORAGE_ERROR, with the file as it was."""
+        position = segment.end_position
+        assert self._queue is not None
+        if size >= self._host.limits.thread_write_bytes or not self._queue.idle or self.disturbed:
+            return Queued(batch, segment, position, size, next_offset)
         try:
             file = self._host.cache.get(segment.data)
         except OSError as error:
             raise self._refused(error, "open a segment") from error
-        position = segment.end_position
-        assert self._queue is not None
-        if size >= self._host.limits.thread_write_bytes or not self._queue.idle or self.disturbed:
-            return Queued(batch, segment, file, position, size, next_offset)
         try:
             write_one(file, batch, position, size)
         except WriteFailed as failure:
@@ -280,7 +283,7 @@ class PartitionLog:
                 self._host.committer.fail(failure.error)
             raise self._refused(failure.error, "write") from failure
         if segment not in loaded.dirty:
-            loaded.dirty[segment] = file
+            loaded.dirty.add(segment, file)
         return None
 
     def _refused(self, error: OSError, action: str) -> StorageFailed:
@@ -321,7 +324,8 @@ class PartitionLog:
         records = 0
         for batch in batches:
             batch.segment.written_position = batch.position + batch.size
-            loaded.dirty[batch.segment] = batch.file
+            if batch.segment not in loaded.dirty and batch.file is not None:
+                loaded.dirty.add(batch.segment, batch.file)
             records += batch.record_count
         if loaded.sealing:
             rolling.seal_written(self, loaded)
@@ -331,7 +335,8 @@ class PartitionLog:
         """The queue could not write these: they never happened, and neither did what follows from them."""
         if failure.fatal:
             self._host.committer.fail(failure.error)
-            return
+        if self.offline_reason is not None or self.deleted:
+            return  # whoever waited has been told
         loaded = self._loaded
         assert loaded is not None
         for batch in reversed(batches):
@@ -355,8 +360,7 @@ class PartitionLog:
         loaded.sync_target = self.written_end
         loaded.syncing = True
         loaded.unsynced_records = 0
-        files = list(loaded.dirty.values())
-        loaded.dirty.clear()
+        files = loaded.dirty.take()
         directories = (self.path,) if loaded.directory_dirty else ()
         loaded.directory_dirty = False
         return SyncPlan(files, directories)

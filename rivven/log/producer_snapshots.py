@@ -45,8 +45,7 @@ def restore_producers(
     *,
     clean: bool,
 ) -> Producers:
-    """Producer state as of `log_end`. After a clean shutdown no snapshot means no producers. Raises OSError.
-    """
+    """Producer state as of `log_end`. After a clean stop no snapshot means no producers. Raises OSError."""
     offsets = snapshot_offsets(names)
     producers = Producers(plan.producers_max)
     if clean and not offsets:

@@ -21,8 +21,8 @@ from rivven.log.epochs import LeaderEpochs
 from rivven.log.file_cache import FileCache
 from rivven.log.files import File, Files
 from rivven.log.index import SegmentIndex
-from rivven.log.loaded import LoadedLog
 from rivven.log.producer_snapshots import restore_producers
+from rivven.log.producers import Producers
 from rivven.log.scanning import BatchDamaged, scan
 from rivven.log.segment import UNKNOWN_TIMESTAMP, Segment, base_offset_of, segment_path
 from rivven.log.segment_index import index_paths, load_index, save_index
@@ -56,15 +56,24 @@ class OpenPlan:
     interval: int
     producers_max: int
     now_ms: int
+    synced: bool = False
+    """Everything in the directory was synced since the crash: no file has to be."""
 
 
 @dataclass(slots=True)
 class Opened:
-    """A partition ready to be used, and what was found."""
+    """What was found in a partition's directory.
 
-    log: LoadedLog
+    `cut_bytes` were taken off its end; `touched` says that index and producers differ from what is on disk.
+    """
+
+    segments: list[Segment]
+    producers: Producers
+    epochs: LeaderEpochs
     log_start_offset: int
     log_end_offset: int
+    cut_bytes: int = 0
+    touched: bool = False
 
 
 def open_clean(files: Files, cache: FileCache, plan: OpenPlan) -> Opened:
@@ -83,12 +92,11 @@ def open_clean(files: Files, cache: FileCache, plan: OpenPlan) -> Opened:
     _add_missing_segment(segments, plan, saved.log_end_offset)
     _load_active(files, cache, segments[-1], plan)
     producers = restore_producers(files, cache, plan, segments, names, saved.log_end_offset, clean=True)
-    return Opened(LoadedLog(segments, producers, epochs), saved.log_start_offset, saved.log_end_offset)
+    return Opened(segments, producers, epochs, saved.log_start_offset, saved.log_end_offset)
 
 
 def recover(files: Files, cache: FileCache, plan: OpenPlan) -> Opened:
-    """Open what a crash left. Raises PartitionDamaged when durable bytes are missing or wrong, and OSError.
-    Open what a crash left. Raises PartitionDamaged when durable bytes are missing or wrong, and OSError."""
+    """Open what a crash left. Raises PartitionDamaged when durable bytes are lost or wrong, and OSError."""
     return _Recovery(files, cache, plan).run()
 
 
@@ -101,13 +109,14 @@ class _Recovery:
         self._point = plan.saved.recovery_point
         self._names = _tidy(files, plan.directory)
         self._cut_bytes = 0
-        self._cut = False
+        self._risen: LeaderEpochs | None = None
 
     def run(self) -> Opened:
         saved = self._plan.saved
         segments = _find_segments(self._files, self._directory, self._names, saved.log_start_offset)
         self._check_beginning(segments)
-        if any(segment.base_offset >= self._point and segment.written_position for segment in segments):
+        new = any(segment.base_offset >= self._point and segment.written_position for segment in segments)
+        if new and not self._plan.synced:
             # Names first: a segment that is believed below must not vanish with the next crash.
             self._files.sync_directory(self._directory)
         kept, log_end = self._scan_tail(segments)
@@ -117,17 +126,15 @@ class _Recovery:
             raise PartitionDamaged(path, position, f"ends at offset {log_end}, {self._point} was durable")
         log_start = max(saved.log_start_offset, kept[0].base_offset if kept else 0)
         if log_start > log_end:  # only with relaxed flushing: deleted up to what the crash took away
-            self._drop(kept)
+            self._drop([], kept, log_start)
             kept, log_end = [], log_start
         _add_missing_segment(kept, self._plan, log_end)
-        epochs = self._settle_epochs(kept, log_end)
+        epochs = self._load_epochs(kept) if self._risen is None else self._risen
         producers = restore_producers(
             self._files, self._cache, self._plan, kept, self._names, log_end, clean=False
         )
-        log = LoadedLog(kept, producers, epochs)
-        log.touched = True
-        log.cut_bytes = self._cut_bytes
-        return Opened(log, log_start, log_end)
+        touched = any(segment.written_position for segment in kept)
+        return Opened(kept, producers, epochs, log_start, log_end, self._cut_bytes, touched)
 
     def _check_beginning(self, segments: list[Segment]) -> None:
         log_start = self._plan.saved.log_start_offset
@@ -148,15 +155,15 @@ class _Recovery:
                 if expected < self._point:
                     reason = f"begins at offset {segment.base_offset}, {expected} is missing"
                     raise PartitionDamaged(segment.data.path, 0, reason)
-                self._drop(segments[number:])
+                self._drop(kept, segments[number:], expected)
                 break
             kept.append(segment)
             if following is not None and following <= self._point:
                 expected = following  # wholly durable: synced before the next one was used
                 continue
-            expected, cut = self._verify(segment)
+            expected, cut = self._verify(kept)
             if cut:
-                self._drop(segments[number + 1 :])
+                self._drop(kept, segments[number + 1 :], expected)
                 break
         self._write_indexes(kept)
         return kept, expected
@@ -165,11 +172,13 @@ class _Recovery:
         """Compaction may leave offsets out at the end of a durable segment."""
         return expected < found <= self._point
 
-    def _verify(self, segment: Segment) -> tuple[int, bool]:
-        """Sync and scan a segment, rebuild its index, cut it where it is not intact. (next offset, cut?)"""
+    def _verify(self, kept: list[Segment]) -> tuple[int, bool]:
+        """Sync and scan the last segment, index it, cut it where it is not intact. (next offset, cut?)"""
+        segment = kept[-1]
         file = self._cache.get(segment.data, "write")
         size = segment.written_position
-        file.sync()
+        if not self._plan.synced:
+            file.sync()
         segment.end_position = segment.written_position = 0
         segment.index = SegmentIndex()
         segment.max_timestamp = -1
@@ -184,7 +193,7 @@ class _Recovery:
             if expected < self._point:
                 raise PartitionDamaged(segment.data.path, damage.position, damage.reason)
             _log.warning("%s, position %d: %s", segment.data.path, damage.position, damage.reason)
-            self._cut_off(segment, file)
+            self._cut_off(kept, file, expected)
         return expected, damage is not None
 
     def _scan(
@@ -204,8 +213,10 @@ class _Recovery:
             return expected, damage
         return expected, None
 
-    def _cut_off(self, segment: Segment, file: File) -> None:
-        self._cut = True
+    def _cut_off(self, kept: list[Segment], file: File, log_end: int) -> None:
+        """Cut the last segment kept at its verified end."""
+        self._raise_epoch(kept, log_end)
+        segment = kept[-1]
         position = segment.written_position
         self._cut_bytes += keep_cut(
             self._files, self._directory, self._names, file, segment.base_offset, position
@@ -213,12 +224,12 @@ class _Recovery:
         file.truncate(position)
         file.sync()
 
-    def _drop(self, segments: list[Segment]) -> None:
+    def _drop(self, kept: list[Segment], segments: list[Segment], log_end: int) -> None:
         """Segments after a cut: keep their bytes aside, then remove their files."""
         for segment in segments:
             file = self._cache.get(segment.data, "write")
             if file.size():
-                self._cut = True
+                self._raise_epoch(kept, log_end)
                 self._cut_bytes += keep_cut(
                     self._files, self._directory, self._names, file, segment.base_offset, 0
                 )
@@ -244,14 +255,19 @@ class _Recovery:
                 contents = (segment.index.encode_offsets(), segment.index.encode_times())
                 save_index(self._files, paths, contents, durable=True)
 
-    def _settle_epochs(self, kept: list[Segment], log_end: int) -> LeaderEpochs:
-        epochs = load_epochs(self._files, self._directory, kept, self._plan.saved.leader_epoch)
-        if self._cut:
-            newest = epochs.current
-            epochs.cut_end(log_end)
-            epochs.assign(newest + 1, log_end)
-            save_epochs(self._files, self._directory, epochs)
-        return epochs
+    def _raise_epoch(self, kept: list[Segment], log_end: int) -> None:
+        """Durably, BEFORE anything is cut: a crash in between must not leave a cut log in its old epoch."""
+        if self._risen is not None:
+            return
+        epochs = self._load_epochs(kept)
+        newest = epochs.current
+        epochs.cut_end(log_end)
+        epochs.assign(newest + 1, log_end)
+        save_epochs(self._files, self._directory, epochs)
+        self._risen = epochs
+
+    def _load_epochs(self, kept: list[Segment]) -> LeaderEpochs:
+        return load_epochs(self._files, self._directory, kept, self._plan.saved.leader_epoch)
 
 
 def _tidy(files: Files, directory: str) -> list[str]:
@@ -268,8 +284,7 @@ def _tidy(files: Files, directory: str) -> list[str]:
 
 
 def _find_segments(files: Files, directory: str, names: list[str], log_start: int) -> list[Segment]:
-    """Segments in order, without those that end at or before the log's start: their deletion was under way.
-    Segments in order, without those that end at or before the log's start: their deletion was under way."""
+    """Segments in order, without those that end before the log's start: their deletion was under way."""
     bases = sorted(base for name in names if (base := base_offset_of(name)) is not None)
     while len(bases) > 1 and bases[1] <= log_start:
         base = bases.pop(0)

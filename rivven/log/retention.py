@@ -160,7 +160,7 @@ def discard(log: PartitionLog, loaded: LoadedLog, segments: Sequence[Segment]) -
     host = log.host
     for segment in segments:
         segment.retired = True
-        loaded.dirty.pop(segment, None)
+        loaded.dirty.discard(segment)
         host.cache.drop(segment.data)
         host.index_memory.drop(segment)
     loaded.sealing = [seal for seal in loaded.sealing if not seal.segment.retired]

@@ -49,7 +49,7 @@ def create_file(log: PartitionLog, loaded: LoadedLog, segment: Segment, now_ms: 
     if segment in loaded.dirty:
         return
     # "create", as an empty file may be left from before a restart; it holds nothing, recovery saw to that.
-    loaded.dirty[segment] = log.host.cache.get(segment.data, "create")
+    loaded.dirty.add(segment, log.host.cache.get(segment.data, "create"))
     loaded.directory_dirty = True
 
 
@@ -128,7 +128,7 @@ def take_back(log: PartitionLog, loaded: LoadedLog, batches: Sequence[Queued]) -
 
 
 def _remove_new(log: PartitionLog, loaded: LoadedLog, segment: Segment) -> None:
-    loaded.dirty.pop(segment, None)
+    loaded.dirty.discard(segment)
     segment.retired = True
     log.host.cache.drop(segment.data)
     loaded.directory_dirty = True

@@ -68,8 +68,7 @@ class Segment:
         return f"Segment({self.data.path}, {self.end_position} bytes)"
 
     def takes(self, size: int, last_offset: int, segment_bytes: int) -> bool:
-        """Whether a batch still fits by size, offset span and index entries; an empty segment takes any size.
-        """
+        """Whether a batch still fits by size, offset span and index entries; an empty one takes any size."""
         if last_offset - self.base_offset > RELATIVE_OFFSET_MAX:
             return False
         if self.end_position + size > segment_bytes and self.end_position > 0:

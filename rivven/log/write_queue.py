@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
+from rivven.log.file_cache import FileCache
 from rivven.log.files import VECTORS_MAX, Buffer, File
 from rivven.log.host import Host
 from rivven.log.producers import ProducerEntry
@@ -37,12 +38,11 @@ class Queued:
         "size",
     )
 
-    def __init__(
-        self, buffer: Buffer, segment: Segment, file: File, position: int, size: int, next_offset: int
-    ) -> None:
+    def __init__(self, buffer: Buffer, segment: Segment, position: int, size: int, next_offset: int) -> None:
         self.buffer = buffer
         self.segment = segment
-        self.file = file
+        self.file: File | None = None
+        """Where it was written; nothing stays open for a batch that waits."""
         self.position = position
         self.size = size
         self.next_offset = next_offset
@@ -67,15 +67,22 @@ class WriteFailed(Exception):
         self.fatal = fatal
 
 
-_OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE})
+"""Lack of space or descriptors: the disk is sound."""
 
 
-def write_all(batches: Sequence[Queued]) -> None:
+def write_all(cache: FileCache, batches: Sequence[Queued]) -> None:
     """Write batches in order. Raises WriteFailed; then everything from `whole` on is not in any file."""
     done = 0
     while done < len(batches):
         group = _together(batches, done)
-        _write_group(group, done)
+        try:
+            file = cache.get(group[0].segment.data)
+        except OSError as error:
+            raise WriteFailed(error, done, error.errno not in _PASSING) from error
+        for batch in group:
+            batch.file = file
+        _write_group(file, group, done)
         done += len(group)
 
 
@@ -86,8 +93,7 @@ def write_one(file: File, buffer: Buffer, position: int, size: int) -> None:
     except OSError as error:
         raise _cut_back(file, position, error, 0) from error
     if written != size:
-        batch = Queued(buffer, _NO_SEGMENT, file, position, size, 0)
-        _finish([batch], written, 0)
+        _finish(file, [Queued(buffer, _NO_SEGMENT, position, size, 0)], written, 0)
 
 
 def _together(batches: Sequence[Queued], start: int) -> list[Queued]:
@@ -100,19 +106,19 @@ def _together(batches: Sequence[Queued], start: int) -> list[Queued]:
     return group
 
 
-def _write_group(group: list[Queued], done: int) -> None:
+def _write_group(file: File, group: list[Queued], done: int) -> None:
     size = sum(batch.size for batch in group)
     try:
-        written = group[0].file.write([batch.buffer for batch in group], group[0].position)
+        written = file.write([batch.buffer for batch in group], group[0].position)
     except OSError as error:
-        raise _cut_back(group[0].file, group[0].position, error, done) from error
+        raise _cut_back(file, group[0].position, error, done) from error
     if written != size:
-        _finish(group, written, done)
+        _finish(file, group, written, done)
 
 
-def _finish(group: list[Queued], written: int, done: int) -> None:
+def _finish(file: File, group: list[Queued], written: int, done: int) -> None:
     """The write was short: go on with the rest. Every turn writes a byte at least, or fails."""
-    file, start = group[0].file, group[0].position
+    start = group[0].position
     rest = memoryview(b"".join(batch.buffer for batch in group))
     while written < len(rest):
         try:
@@ -138,7 +144,7 @@ def _whole_batches(group: list[Queued], written: int) -> tuple[int, int]:
 
 
 def _cut_back(file: File, position: int, error: OSError, whole: int) -> WriteFailed:
-    fatal = error.errno not in _OUT_OF_SPACE
+    fatal = error.errno not in _PASSING
     try:
         file.truncate(position)
     except OSError:
@@ -211,7 +217,7 @@ class WriteQueue:
 
     def _write_here(self) -> None:
         batches = self._take()
-        failure = _attempt(batches)
+        failure = _attempt(self._host.cache, batches)
         self._ended(batches, failure)
 
     def _submit(self) -> None:
@@ -219,7 +225,7 @@ class WriteQueue:
         self._in_flight = True
 
         def job() -> None:
-            failure = _attempt(batches)
+            failure = _attempt(self._host.cache, batches)
             self._host.threads.post(lambda: self._job_ended(batches, failure))
 
         self._host.writer.submit(job)
@@ -237,9 +243,9 @@ class WriteQueue:
             self._owner.batches_failed(batches[whole:] + self._take(), failure)
 
 
-def _attempt(batches: Sequence[Queued]) -> WriteFailed | None:
+def _attempt(cache: FileCache, batches: Sequence[Queued]) -> WriteFailed | None:
     try:
-        write_all(batches)
+        write_all(cache, batches)
     except WriteFailed as failure:
         return failure
     return None

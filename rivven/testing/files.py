@@ -50,7 +50,7 @@ class CrashFiles:
         self.operations = 0
         self.cut_power_at: int | None = None
         """Raise PowerCut at the operation with this number (operations that change the disk count, from 1).
-        Raise PowerCut at the operation with this number (operations that change the disk count, from 1)."""
+        """
         self.powered = True
         self.syncfs = True
         """Whether `sync_all` is supported."""
@@ -182,6 +182,9 @@ class CrashFiles:
         directory = self._directory(path)
         self._operate("sync_directory", path)
         directory.sync()
+
+    def watch(self, path: str) -> None:
+        self._directory(path)
 
     def sync_all(self, path: str) -> bool:
         if not self.syncfs:

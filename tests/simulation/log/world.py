@@ -47,6 +47,7 @@ class Ledger:
         self.start_requested = 0
         self.sequences: dict[int, int] = {}
         self.epoch = 0
+        self.cut = ""
 
     def acknowledged(self, end: int) -> None:
         while self.waiting and self.waiting[0][1] < end:
@@ -59,6 +60,7 @@ class World:
     def __init__(self, seed: int, partitions: int = 2) -> None:
         self.random = random.Random(seed)
         self.files = CrashFiles()
+        self.files.syncfs = self.random.random() < 0.5
         self.clock = SimulatedClock()
         self.threads = StepThreads(self.random)
         self.loop = asyncio.new_event_loop()
@@ -249,8 +251,10 @@ class World:
             same = [attempt for attempt in attempts if attempt[61:] == content[61:]]
             assert same, f"the batch at {base} was never sent"
         assert log.leader_epoch >= ledger.epoch
-        if log.loaded is not None and log.loaded.cut_bytes:
+        cut = max((name for name in self.files.list(log.path) if name.startswith("cut-")), default="")
+        if cut > ledger.cut:
             assert log.leader_epoch > ledger.epoch and not was_clean
+        ledger.cut = cut
         ledger.epoch = log.leader_epoch
         ledger.attempts = {base: [content] for base, content in found.items()}
         ledger.promised = dict(found)

@@ -71,7 +71,6 @@ class Broker:
         self.config = TopicConfig() if config is None else config
         self.clock = ManualClock() if clock is None else clock
         self.threads = StepThreads()
-        self.loop = asyncio.new_event_loop()
         self.directory = LogDirectory.open(
             ROOT,
             self.files,
@@ -81,6 +80,7 @@ class Broker:
             limits=limits,
             entropy=lambda size: bytes(range(size)),
         )
+        self.loop = asyncio.new_event_loop()
         self._log: PartitionLog | None = None
 
     @property

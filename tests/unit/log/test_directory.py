@@ -223,7 +223,7 @@ def test_a_clean_stop_waits_for_what_is_in_flight() -> None:
 
 def test_a_stop_that_cannot_save_everything_is_not_clean() -> None:
     with broker() as b:
-        b.commit(batch_of(b"a"))
+        b.commit(batch_of(b"a", producer_id=1))
         b.files.faults.append(Fault("open", errno.ENOSPC, ".snapshot"))
         files = b.stop()
     with broker(files=files) as b:

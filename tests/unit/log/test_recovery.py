@@ -9,7 +9,7 @@ import pytest
 
 from rivven.config.topic_settings import TopicConfig
 from rivven.log.verify import verify
-from rivven.testing.files import CrashFiles, Fault
+from rivven.testing.files import CrashFiles, Fault, PowerCut
 from tests.unit.log.harness import DIRECTORY, NOW, ROOT, batch_of, broker
 
 SEGMENT = f"{DIRECTORY}/00000000000000000000.log"
@@ -318,3 +318,28 @@ def test_a_plausible_but_wrong_index_is_found_out_when_used() -> None:
                 assert result.first_offset == offset
             assert b.log.online
             files = b.stop()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_power_goes_at_every_step_of_a_recovery(seed: int) -> None:
+    """However often it begins again: what was durable is there, and a cut log is in a later epoch."""
+    step = 1
+    while True:
+        files = _written(8, checkpoint_after=2, segment_bytes=300)
+        damaged = sorted(name for name in files.list(DIRECTORY) if name.endswith(".log"))[1]
+        files.put(f"{DIRECTORY}/{damaged}", files.content(f"{DIRECTORY}/{damaged}")[:-3])
+        files.operations = 0
+        files.cut_power_at = step
+        try:
+            with broker(files=files, config=TopicConfig(segment_bytes=300)) as b:
+                b.open(0)
+        except PowerCut:
+            files.crash(random.Random(seed))
+        else:
+            assert step > 10, "every step was reached"
+            return
+        with broker(files=files, config=TopicConfig(segment_bytes=300)) as b:
+            assert b.log.online and b.log.log_end_offset == 5
+            assert b.log.leader_epoch >= 1
+            assert len(b.read_all()) == 5
+        step += 1
