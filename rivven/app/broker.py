@@ -75,7 +75,7 @@ class Broker:
         self._metrics_server: MetricsServer | None = None
         self._metrics_address = ""
         self._ready = False
-        self.first_start_lines: list[str] = []
+        self.start_lines: list[str] = []
         """What must be shown once: the development profile's first password."""
 
     # -- starting --------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ class Broker:
         metadata = await self._open_metadata()
         replicas = Replicas(directory, metadata.topic_defaults)
         self._metadata, self._replicas = metadata, replicas
-        self.first_start_lines = await ensure_credentials(
+        self.start_lines = await ensure_credentials(
             config, self._config_path, metadata, self._network.bound_port
         )
         await replicas.sync_with(metadata.image)

@@ -29,6 +29,7 @@ from rivven.security.dev_pki import ensure_dev_pki
 from rivven.security.dev_profile import (
     DEV_DIRECTORY,
     first_start_lines,
+    later_start_lines,
     update_address,
     write_client_files,
 )
@@ -52,7 +53,7 @@ def ensure_dev_certificates(config: Config, clock: Clock) -> None:
 async def ensure_credentials(
     config: Config, config_path: Path | None, metadata: MetadataService, port: Callable[[], int]
 ) -> list[str]:
-    """Make sure somebody can log in; returns the lines to show once. Raises StartFailed."""
+    """Make sure somebody can log in; returns the lines to show at this start. Raises StartFailed."""
     if config.dev:
         return await _ensure_dev_admin(config, metadata, f"localhost:{port()}")
     needs_user = any(listener.uses_sasl for listener in config.listeners)
@@ -75,7 +76,7 @@ async def _ensure_dev_admin(config: Config, metadata: MetadataService, address: 
     try:
         if metadata.image.has_credentials:
             update_address(directory, address)
-            return []
+            return later_start_lines(directory, address)
         admin = make_first_admin(DEV_ADMIN, os.urandom, config.auth.scram.iterations)
         write_client_files(directory, admin, address, directory / "ca.crt")
     except (OSError, ValueError, PrivateFileError) as error:

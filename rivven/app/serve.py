@@ -75,7 +75,7 @@ async def _serve(config: Config, config_path: Path | None, ready_file: Path | No
         await broker.abort()
         raise
     settle()
-    for line in broker.first_start_lines:
+    for line in broker.start_lines:
         sys.stdout.write(line + "\n")
     _announce(broker.ready_facts(), ready_file)
     await broker.start_metrics()

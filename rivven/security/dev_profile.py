@@ -96,6 +96,12 @@ def first_start_lines(
     ]
 
 
+def later_start_lines(directory: Path, bootstrap_servers: str) -> list[str]:
+    """What every later start shows: where it is, and where its password can be found."""
+    client = _shown(directory / CLIENT_FILE)
+    return [f"Development server on {bootstrap_servers} (SASL_SSL, {MECHANISM}); its login is in {client}."]
+
+
 def _lines(pairs: Iterable[tuple[str, str]]) -> str:
     return "".join(f"{key}={value}\n" for key, value in pairs)
 

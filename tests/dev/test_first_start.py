@@ -146,6 +146,8 @@ def test_second_start_keeps_data_and_credentials_and_shows_nothing(dev: DevBroke
     assert after["sasl.password"] == before["sasl.password"]
     assert before["sasl.password"] not in dev.printed()
     assert "First start" not in dev.printed()
+    assert f"on {after['bootstrap.servers']}" in dev.printed()
+    assert "its login is in data/dev/client.properties" in dev.printed()
     assert (dev.directory / "data/dev/server.crt").read_bytes() == certificate
     assert "kept" in topics(after)
     assert first_value(after, "kept") == b"still here"

@@ -15,6 +15,7 @@ from rivven.security.dev_profile import (
     CLIENT_FILE,
     JAVA_CLIENT_FILE,
     first_start_lines,
+    later_start_lines,
     update_address,
     write_client_files,
 )
@@ -138,3 +139,10 @@ def test_lines_fit_how_the_command_is_typed_and_where_the_files_are(
     assert "    .venv/bin/rivven topic create hello" in usual
     other = first_start_lines(tmp_path / "other dir" / "dev", admin(), "localhost:9092")
     assert "    rivven --command-config 'other dir/dev/client.properties' topic create hello" in other
+
+
+def test_a_later_start_says_where_the_login_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    [line] = later_start_lines(tmp_path / "data" / "dev", "localhost:9092")
+    assert "localhost:9092" in line
+    assert "data/dev/client.properties" in line
