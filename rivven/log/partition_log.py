@@ -270,18 +270,21 @@ class PartitionLog:
         """Write now, or return what to queue. Raises KAFKA_STORAGE_ERROR, with the file as it was."""
         position = segment.end_position
         assert self._queue is not None
-        if size >= self._host.limits.thread_write_bytes or not self._queue.idle or self.disturbed:
+        host = self._host
+        if size >= host.limits.thread_write_bytes or host.slow or not self._queue.idle or self.disturbed:
             return Queued(batch, segment, position, size, next_offset)
         try:
-            file = self._host.cache.get(segment.data)
+            file = host.cache.get(segment.data)
         except OSError as error:
             raise self._refused(error, "open a segment") from error
+        started = host.clock.monotonic()
         try:
             write_one(file, batch, position, size)
         except WriteFailed as failure:
             if failure.fatal:
-                self._host.committer.fail(failure.error)
+                host.committer.fail(failure.error)
             raise self._refused(failure.error, "write") from failure
+        host.wrote(host.clock.monotonic() - started)
         if segment not in loaded.dirty:
             loaded.dirty.add(segment, file)
         return None

@@ -197,7 +197,7 @@ class WriteQueue:
     def _dispatch(self) -> None:
         if self._in_flight or not self._waiting:
             return
-        if self._waiting_bytes >= self._host.limits.thread_write_bytes:
+        if self._host.slow or self._waiting_bytes >= self._host.limits.thread_write_bytes:
             self._submit()
         elif not self._owner.disturbed:
             self._write_here()
@@ -217,7 +217,9 @@ class WriteQueue:
 
     def _write_here(self) -> None:
         batches = self._take()
+        started = self._host.clock.monotonic()
         failure = _attempt(self._host.cache, batches)
+        self._host.wrote(self._host.clock.monotonic() - started)
         self._ended(batches, failure)
 
     def _submit(self) -> None:

@@ -358,3 +358,16 @@ def test_flush_returns_when_everything_is_durable() -> None:
         b.append(batch_of(b"x" * 200_000))
         b.run(b.log.flush())
         assert b.log.durable_end == 2
+
+
+def test_after_a_slow_write_the_writer_thread_writes_for_a_while() -> None:
+    with broker() as b:
+        b.commit(batch_of(b"quick"))
+        b.log.host.wrote(0.003)
+        b.append(batch_of(b"off the loop"))
+        assert (b.log.log_end_offset, b.log.written_end) == (2, 1)
+        b.settle()
+        assert b.log.durable_end == 2
+        b.threads.advance(1)
+        b.append(batch_of(b"quick again"))
+        assert b.log.written_end == 3
