@@ -51,7 +51,7 @@ def problems_of(path: Path) -> list[str]:
     if BANNED_NAMES & {path.stem, *relative.parts[1:-1]}:
         found.append("a name that says nothing")
     unfinished = UNFINISHED.search(text)
-    if unfinished and path != Path(__file__):
+    if unfinished and path.parent != Path(__file__).parent:  # which must spell out what it looks for
         found.append(f"{unfinished.group(0)} in it")
     # A test file may speak through the names of its tests.
     if text.strip() and not path.name.startswith("test_") and ast.get_docstring(ast.parse(text)) is None:
