@@ -5,61 +5,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from rivven.protocol import messages as m
 from rivven.protocol.api import ApiKey
-from rivven.types import Operation, PatternType, Permission, ResourceType
+from tests.conformance import admin_calls
+from tests.conformance.answers import NOT_ASKED, CallCase, Names, no_errors
 from tests.conformance.client import batch, fetch_request, fresh, produce_request, read_all
 
-NOT_ASKED = -2147483648
 VALUE = b"the value"
-ELECTION_NOT_NEEDED = 84
-TOPIC_CONFIG = 2  # DescribeConfigs' code of a topic
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What the requests are about; `group` has committed offset 1 of `topic`-0, which holds one record."""
-
-    topic: str
-    topic_id: UUID
-    group: str
-    user: str
-    member: str = ""
-    generation: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class CallCase:
-    """`request(version, names)` and `check(answer, version, names)`, which asserts."""
-
-    request: Callable[[int, Names], Any]
-    check: Callable[[Any, int, Names], None]
-
-
-def error_codes(value: Any) -> Iterator[int]:
-    """Every error code anywhere in an answer."""
-    for name, inner in _fields(value):
-        if name == "error_code":
-            yield int(inner)
-        for one in inner if isinstance(inner, list) else [inner]:
-            if hasattr(type(one), "__slots__") and not isinstance(one, str | bytes | int | UUID):
-                yield from error_codes(one)
-
-
-def _fields(value: Any) -> list[tuple[str, Any]]:
-    if dataclasses.is_dataclass(value):
-        return [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
-    return [(name, getattr(value, name)) for name in getattr(type(value), "__slots__", ())]
-
-
-def _no_errors(answer: Any, _version: int, _names: Names) -> None:
-    assert set(error_codes(answer)) <= {0}
 
 
 # -- records -------------------------------------------------------------------------------------------------
@@ -236,7 +190,7 @@ def _fetch_offsets(version: int, names: Names) -> Any:
 
 
 def _check_fetch_offsets(answer: Any, version: int, names: Names) -> None:
-    _no_errors(answer, version, names)
+    no_errors(answer, version, names)
     topics = answer.groups[0].topics if version >= 8 else answer.topics
     entry = topics[0].partitions[0]
     assert (topics[0].name, entry.committed_offset, entry.metadata) == (names.topic, 1, "note")
@@ -309,7 +263,7 @@ def _leave(_version: int, names: Names) -> Any:
 
 
 def _check_leave(answer: Any, version: int, names: Names) -> None:
-    _no_errors(answer, version, names)
+    no_errors(answer, version, names)
     if version >= 3:
         assert [member.member_id for member in answer.members] == [names.member]
 
@@ -336,213 +290,72 @@ def _delete_offsets(_version: int, names: Names) -> Any:
     return m.OffsetDeleteRequest(group_id=names.group, topics=[topic])
 
 
-# -- configuration -------------------------------------------------------------------------------------------
-
-
-def _describe_configs(_version: int, names: Names) -> Any:
-    resource = m.DescribeConfigsRequest.DescribeConfigsResource(
-        resource_type=TOPIC_CONFIG, resource_name=names.topic, configuration_keys=None
-    )
-    return m.DescribeConfigsRequest(resources=[resource], include_synonyms=True, include_documentation=True)
-
-
-def _check_describe_configs(answer: Any, version: int, names: Names) -> None:
-    (result,) = answer.results
-    assert (result.error_code, result.resource_name) == (0, names.topic)
-    policy = next(config for config in result.configs if config.name == "cleanup.policy")
-    assert policy.value == "delete"
-    assert policy.config_source == 5, "a built-in default"
-    if version >= 3:
-        assert policy.documentation
-        assert policy.config_type > 0
-
-
-def _alter_configs(_version: int, names: Names) -> Any:
-    config = m.AlterConfigsRequest.AlterableConfig(name="retention.ms", value="100000000")
-    resource = m.AlterConfigsRequest.AlterConfigsResource(
-        resource_type=TOPIC_CONFIG, resource_name=names.topic, configs=[config]
-    )
-    return m.AlterConfigsRequest(resources=[resource], validate_only=True)
-
-
-def _incremental(_version: int, names: Names) -> Any:
-    config = m.IncrementalAlterConfigsRequest.AlterableConfig(
-        name="retention.ms", config_operation=0, value="100000000"
-    )
-    resource = m.IncrementalAlterConfigsRequest.AlterConfigsResource(
-        resource_type=TOPIC_CONFIG, resource_name=names.topic, configs=[config]
-    )
-    return m.IncrementalAlterConfigsRequest(resources=[resource], validate_only=True)
-
-
-# -- security ------------------------------------------------------------------------------------------------
-
-
-def _acl_filter(names: Names) -> dict[str, Any]:
-    return {
-        "resource_type_filter": ResourceType.TOPIC,
-        "resource_name_filter": names.topic,
-        "pattern_type_filter": PatternType.LITERAL,
-        "principal_filter": "User:nobody",
-        "host_filter": None,
-        "operation": Operation.ANY,
-        "permission_type": Permission.ANY,
-    }
-
-
-def _create_acls(_version: int, names: Names) -> Any:
-    creation = m.CreateAclsRequest.AclCreation(
-        resource_type=ResourceType.TOPIC,
-        resource_name=names.topic,
-        resource_pattern_type=PatternType.LITERAL,
-        principal="User:nobody",
-        host="*",
-        operation=Operation.READ,
-        permission_type=Permission.ALLOW,
-    )
-    return m.CreateAclsRequest(creations=[creation])
-
-
-def _check_describe_acls(answer: Any, _version: int, names: Names) -> None:
-    assert answer.error_code == 0
-    (resource,) = answer.resources
-    (acl,) = resource.acls
-    assert (resource.resource_name, acl.principal, acl.operation) == (
-        names.topic,
-        "User:nobody",
-        Operation.READ,
-    )
-
-
-def _check_delete_acls(answer: Any, version: int, names: Names) -> None:
-    _no_errors(answer, version, names)
-    assert [acl.resource_name for acl in answer.filter_results[0].matching_acls] == [names.topic]
-
-
-def _describe_scram(_version: int, names: Names) -> Any:
-    return m.DescribeUserScramCredentialsRequest(
-        users=[m.DescribeUserScramCredentialsRequest.UserName(name=names.user)]
-    )
-
-
-def _check_describe_scram(answer: Any, _version: int, names: Names) -> None:
-    (result,) = answer.results
-    assert (result.user, result.error_code) == (names.user, 0)
-    assert {info.mechanism for info in result.credential_infos} == {1, 2}
-
-
-def _alter_scram(_version: int, names: Names) -> Any:
-    entry = m.AlterUserScramCredentialsRequest.ScramCredentialUpsertion(
-        name=f"{names.user}-more", mechanism=1, iterations=4096, salt=b"s" * 16, salted_password=b"p" * 32
-    )
-    return m.AlterUserScramCredentialsRequest(upsertions=[entry])
-
-
-# -- cluster -------------------------------------------------------------------------------------------------
-
-
-def _check_cluster(answer: Any, _version: int, _names: Names) -> None:
-    assert answer.error_code == 0
-    assert answer.cluster_id
-    assert [broker.broker_id for broker in answer.brokers] == [answer.controller_id] == [1]
-    assert answer.cluster_authorized_operations == NOT_ASKED
-
-
-def _check_log_dirs(answer: Any, version: int, names: Names) -> None:
-    (result,) = answer.results
-    assert result.error_code == 0
-    assert result.log_dir.startswith("/")
-    assert names.topic in {topic.name for topic in result.topics}
-    if version >= 4:
-        assert result.total_bytes > result.usable_bytes > 0
-
-
-def _elect(_version: int, names: Names) -> Any:
-    part = m.ElectLeadersRequest.TopicPartitions(topic=names.topic, partitions=[0])
-    return m.ElectLeadersRequest(topic_partitions=[part])
-
-
-def _check_elect(answer: Any, _version: int, names: Names) -> None:
-    (result,) = answer.replica_election_results
-    assert result.topic == names.topic
-    assert result.partition_result[0].error_code == ELECTION_NOT_NEEDED
-
-
-def _reassign(_version: int, names: Names) -> Any:
-    part = m.AlterPartitionReassignmentsRequest.ReassignablePartition(partition_index=0, replicas=[1])
-    topic = m.AlterPartitionReassignmentsRequest.ReassignableTopic(name=names.topic, partitions=[part])
-    return m.AlterPartitionReassignmentsRequest(topics=[topic])
-
-
-def _check_versions(answer: Any, version: int, _names: Names) -> None:
-    from rivven.protocol.api import API_RANGES
-
-    assert answer.error_code == 0
-    offered = {api.api_key: (api.min_version, api.max_version) for api in answer.api_keys}
-    assert offered == {int(key): span for key, span in API_RANGES.items()}
-
-
 CALLS: dict[ApiKey, CallCase] = {
     ApiKey.PRODUCE: CallCase(_produce, _check_produce),
     ApiKey.FETCH: CallCase(lambda version, names: fetch_request(names.topic, 0), _check_fetch),
     ApiKey.LIST_OFFSETS: CallCase(_list_offsets, _check_list_offsets),
     ApiKey.METADATA: CallCase(_metadata, _check_metadata),
-    ApiKey.OFFSET_COMMIT: CallCase(_commit, _no_errors),
+    ApiKey.OFFSET_COMMIT: CallCase(_commit, no_errors),
     ApiKey.OFFSET_FETCH: CallCase(_fetch_offsets, _check_fetch_offsets),
     ApiKey.FIND_COORDINATOR: CallCase(_find_coordinator, _check_coordinator),
     ApiKey.JOIN_GROUP: CallCase(_join, _check_join),
     ApiKey.SYNC_GROUP: CallCase(_sync, _check_sync),
-    ApiKey.HEARTBEAT: CallCase(_heartbeat, _no_errors),
+    ApiKey.HEARTBEAT: CallCase(_heartbeat, no_errors),
     ApiKey.LEAVE_GROUP: CallCase(_leave, _check_leave),
     ApiKey.DESCRIBE_GROUPS: CallCase(
         lambda version, names: m.DescribeGroupsRequest(groups=[names.group]), _check_describe_groups
     ),
     ApiKey.LIST_GROUPS: CallCase(lambda version, names: m.ListGroupsRequest(), _check_list_groups),
     ApiKey.DELETE_GROUPS: CallCase(
-        lambda version, names: m.DeleteGroupsRequest(groups_names=[names.group]), _no_errors
+        lambda version, names: m.DeleteGroupsRequest(groups_names=[names.group]), no_errors
     ),
-    ApiKey.OFFSET_DELETE: CallCase(_delete_offsets, _no_errors),
+    ApiKey.OFFSET_DELETE: CallCase(_delete_offsets, no_errors),
     ApiKey.API_VERSIONS: CallCase(
         lambda version, names: m.ApiVersionsRequest(
             client_software_name="wire", client_software_version="1.0"
         ),
-        _check_versions,
+        admin_calls.check_versions,
     ),
     ApiKey.CREATE_TOPICS: CallCase(_create_topics, _check_create_topics),
-    ApiKey.DELETE_TOPICS: CallCase(_delete_topics, _no_errors),
+    ApiKey.DELETE_TOPICS: CallCase(_delete_topics, no_errors),
     ApiKey.DELETE_RECORDS: CallCase(_delete_records, _check_delete_records),
-    ApiKey.CREATE_PARTITIONS: CallCase(_create_partitions, _no_errors),
+    ApiKey.CREATE_PARTITIONS: CallCase(_create_partitions, no_errors),
     ApiKey.INIT_PRODUCER_ID: CallCase(
         lambda version, names: m.InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=0),
         _check_producer_id,
     ),
     ApiKey.OFFSET_FOR_LEADER_EPOCH: CallCase(_epochs, _check_epochs),
     ApiKey.DESCRIBE_ACLS: CallCase(
-        lambda version, names: m.DescribeAclsRequest(**_acl_filter(names)), _check_describe_acls
+        lambda version, names: m.DescribeAclsRequest(**admin_calls.acl_filter(names)),
+        admin_calls.check_describe_acls,
     ),
-    ApiKey.CREATE_ACLS: CallCase(_create_acls, _no_errors),
+    ApiKey.CREATE_ACLS: CallCase(admin_calls.create_acls, no_errors),
     ApiKey.DELETE_ACLS: CallCase(
         lambda version, names: m.DeleteAclsRequest(
-            filters=[m.DeleteAclsRequest.DeleteAclsFilter(**_acl_filter(names))]
+            filters=[m.DeleteAclsRequest.DeleteAclsFilter(**admin_calls.acl_filter(names))]
         ),
-        _check_delete_acls,
+        admin_calls.check_delete_acls,
     ),
-    ApiKey.DESCRIBE_CONFIGS: CallCase(_describe_configs, _check_describe_configs),
-    ApiKey.ALTER_CONFIGS: CallCase(_alter_configs, _no_errors),
-    ApiKey.INCREMENTAL_ALTER_CONFIGS: CallCase(_incremental, _no_errors),
-    ApiKey.LIST_CONFIG_RESOURCES: CallCase(lambda version, names: m.ListConfigResourcesRequest(), _no_errors),
+    ApiKey.DESCRIBE_CONFIGS: CallCase(admin_calls.describe_configs, admin_calls.check_describe_configs),
+    ApiKey.ALTER_CONFIGS: CallCase(admin_calls.alter_configs, no_errors),
+    ApiKey.INCREMENTAL_ALTER_CONFIGS: CallCase(admin_calls.incremental, no_errors),
+    ApiKey.LIST_CONFIG_RESOURCES: CallCase(lambda version, names: m.ListConfigResourcesRequest(), no_errors),
     ApiKey.DESCRIBE_LOG_DIRS: CallCase(
-        lambda version, names: m.DescribeLogDirsRequest(topics=None), _check_log_dirs
+        lambda version, names: m.DescribeLogDirsRequest(topics=None), admin_calls.check_log_dirs
     ),
-    ApiKey.ELECT_LEADERS: CallCase(_elect, _check_elect),
-    ApiKey.ALTER_PARTITION_REASSIGNMENTS: CallCase(_reassign, _no_errors),
+    ApiKey.ELECT_LEADERS: CallCase(admin_calls.elect, admin_calls.check_elect),
+    ApiKey.ALTER_PARTITION_REASSIGNMENTS: CallCase(admin_calls.reassign, no_errors),
     ApiKey.LIST_PARTITION_REASSIGNMENTS: CallCase(
-        lambda version, names: m.ListPartitionReassignmentsRequest(), _no_errors
+        lambda version, names: m.ListPartitionReassignmentsRequest(), no_errors
     ),
-    ApiKey.DESCRIBE_USER_SCRAM_CREDENTIALS: CallCase(_describe_scram, _check_describe_scram),
-    ApiKey.ALTER_USER_SCRAM_CREDENTIALS: CallCase(_alter_scram, _no_errors),
-    ApiKey.DESCRIBE_CLUSTER: CallCase(lambda version, names: m.DescribeClusterRequest(), _check_cluster),
-    ApiKey.DESCRIBE_PRODUCERS: CallCase(_describe_producers, _no_errors),
+    ApiKey.DESCRIBE_USER_SCRAM_CREDENTIALS: CallCase(
+        admin_calls.describe_scram, admin_calls.check_describe_scram
+    ),
+    ApiKey.ALTER_USER_SCRAM_CREDENTIALS: CallCase(admin_calls.alter_scram, no_errors),
+    ApiKey.DESCRIBE_CLUSTER: CallCase(
+        lambda version, names: m.DescribeClusterRequest(), admin_calls.check_cluster
+    ),
+    ApiKey.DESCRIBE_PRODUCERS: CallCase(_describe_producers, no_errors),
     ApiKey.DESCRIBE_TOPIC_PARTITIONS: CallCase(_describe_partitions, _check_partitions),
 }
 """Every API but the two of the SASL conversation, which need a connection of their own."""

@@ -24,7 +24,8 @@ from rivven.protocol.api import APIS, ApiKey
 from rivven.security.authz.authorizer import Authorizer
 from rivven.testing.authorizers import DenyAll
 from rivven.types import CLUSTER_NAME, Operation, PatternType, ResourceType
-from tests.conformance.calls import CALLS, VALUE, Names, error_codes
+from tests.conformance.answers import Names, error_codes
+from tests.conformance.calls import CALLS, VALUE
 from tests.conformance.client import Client, fresh
 from tests.shipped.broker import ShippedBroker
 from tests.shipped.connection import Account, Connection

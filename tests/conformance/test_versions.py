@@ -11,7 +11,8 @@ from rivven.errors import ErrorCode
 from rivven.protocol import messages as m
 from rivven.protocol.api import API_RANGES, APIS, ApiKey
 from rivven.protocol.codec import parse_response
-from tests.conformance.calls import CALLS, VALUE, Names
+from tests.conformance.answers import Names
+from tests.conformance.calls import CALLS, VALUE
 from tests.conformance.client import Client, fresh
 from tests.conformance.wire import Closed, Refused, Wire
 from tests.shipped.connection import Account, Connection
