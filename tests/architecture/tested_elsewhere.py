@@ -80,6 +80,7 @@ ELSEWHERE = (
     Elsewhere(
         (
             "rivven.log.closing",
+            "rivven.log.dirty_files",
             "rivven.log.host",
             "rivven.log.loaded",
             "rivven.log.lookup",
