@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 SLOW_WRITE_SECONDS = 0.002
-"""A small write that took longer was made to wait for the disk: the kernel slows down who dirties too much."""
+"""A small write that took longer was made to wait: the kernel slows down who dirties too much."""
 SLOW_DISK_SECONDS = 1.0
 """How long the writer thread then does all writing."""
 COMPLAINT_SECONDS = 5.0
