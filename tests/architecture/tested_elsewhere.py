@@ -210,7 +210,10 @@ ELSEWHERE = (
         "the index is right when it answers as the plain reading of the rules does",
     ),
     Elsewhere(
-        ("rivven.api.context", "rivven.api.rules", "rivven.api.session"),
+        (
+            "rivven.api.context",
+            "rivven.api.rules",
+        ),
         ("unit/api/test_dispatch.py", "unit/api/test_table.py"),
         "what dispatch works with",
     ),
@@ -218,23 +221,6 @@ ELSEWHERE = (
         ("rivven.api.producers", "rivven.api.topic_partitions"),
         ("unit/api/test_cluster_admin.py", "unit/api/test_topics.py"),
         "small handlers beside the ones they are served with",
-    ),
-    Elsewhere(
-        (
-            "rivven.api.authentication",
-            "rivven.api.catalogue",
-            "rivven.api.fetch",
-            "rivven.api.metadata",
-            "rivven.api.offsets",
-            "rivven.api.produce",
-            "rivven.replication.partition",
-            "rivven.replication.replicas",
-            "rivven.server.connection",
-            "rivven.server.listener",
-        ),
-        ("conformance/test_versions.py", "conformance/test_deny_all.py", "interop/test_confluent.py"),
-        "order, waiting and back-pressure exist on a socket only",
-        through_process=True,
     ),
     Elsewhere(
         ("rivven.__main__", "rivven.app.*"),
