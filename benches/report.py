@@ -13,6 +13,8 @@ from pathlib import Path
 
 import confluent_kafka
 
+_LOAD_AT_START = os.getloadavg()[0]  # above 0.5 other work disturbs the numbers, latencies and stalls most
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -99,6 +101,7 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         "client": f"librdkafka {confluent_kafka.libversion()[0]} in confluent-kafka",
         "commit": _commit(),
+        "load average at the start": f"{_LOAD_AT_START:.1f}",
     }
 
 
