@@ -59,3 +59,9 @@ def settle() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.collect()
     gc.freeze()
+
+
+def settle_late_imports() -> None:
+    """The same for what the HTTP listener imported once clients were served; collecting now would stall
+    them."""
+    gc.freeze()

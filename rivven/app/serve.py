@@ -17,7 +17,7 @@ from pathlib import Path
 from rivven.app.broker import Broker, offline_metadata
 from rivven.app.failures import ExitCode, StartFailed
 from rivven.app.first_start import store_first_admin
-from rivven.app.process import bound_allocator, raise_descriptor_limit, settle
+from rivven.app.process import bound_allocator, raise_descriptor_limit, settle, settle_late_imports
 from rivven.config.models import Config
 from rivven.security.bootstrap import FirstAdmin, make_first_admin
 
@@ -79,6 +79,7 @@ async def _serve(config: Config, config_path: Path | None, ready_file: Path | No
         sys.stdout.write(line + "\n")
     _announce(broker.ready_facts(), ready_file)
     await broker.start_metrics()
+    settle_late_imports()
     await stop.wait()
     _log.info("stopping: finishing what is in flight")
     clean = await broker.stop(config.shutdown_timeout_secs)
