@@ -1,5 +1,6 @@
 # Everything a person or CI does with the project. Needs python3 (3.11 or newer) and make; the rest installs itself.
 PYTHON ?= python3
+MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 # Two workers: the machines this runs on have two cores. One file stays on one worker, so that fixtures that start
