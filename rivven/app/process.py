@@ -57,8 +57,8 @@ def bound_allocator() -> None:
 def settle() -> None:
     """After start: what exists now stays, so the collector need not look at it again."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def settle_late_imports() -> None:
