@@ -111,6 +111,7 @@ class Broker:
             node_id=config.node.id,
             broker=config.broker,
             entropy=os.urandom,
+            cluster_id=self._storage.cluster_id,
         )
         self._metadata = metadata
         try:
@@ -121,6 +122,13 @@ class Broker:
                 "restore the file named, or the data directory, from a backup",
                 ExitCode.STORAGE,
             ) from None
+        if metadata.image.cluster_id != self._storage.cluster_id:
+            raise StartFailed(
+                f"the data directory belongs to cluster {self._storage.cluster_id}, its metadata to"
+                f" {metadata.image.cluster_id}",
+                "files of two data directories were mixed: restore one of them from a backup",
+                ExitCode.DATA_DIRECTORY,
+            )
         return metadata
 
     async def _open_groups(self, metadata: MetadataService, replicas: Replicas) -> GroupCoordinator:

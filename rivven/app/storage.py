@@ -62,6 +62,11 @@ class Storage:
             raise StartFailed(error.message, error.hint, ExitCode.DATA_DIRECTORY) from None
         return self.directory
 
+    @property
+    def cluster_id(self) -> str:
+        """The cluster this data directory belongs to."""
+        return self._opened().identity.cluster_id
+
     def metadata_journal(self) -> LocalJournal:
         """The journal of the metadata machine, beside the partitions and synced by the same committer."""
         directory = self._opened()

@@ -32,7 +32,8 @@ NULL_UUID = uuid.UUID(int=0)
 class MetadataService:
     """Belongs to the event loop.
 
-    `broker` holds every static broker setting; `entropy(n)` gives n random bytes.
+    `broker` holds every static broker setting; `entropy(n)` gives n random bytes; `cluster_id` is what the
+    data directory's identity says (empty: a new cluster chooses one).
     """
 
     def __init__(
@@ -44,8 +45,10 @@ class MetadataService:
         node_id: int,
         broker: Mapping[str, SettingValue],
         entropy: Callable[[int], bytes],
+        cluster_id: str = "",
     ) -> None:
         self.node_id = node_id
+        self._given_cluster_id = cluster_id
         self._entropy = entropy
         self._broker = BrokerValues(node_id, broker)
         # The machine's own view of settings follows its speculative image, so it is another object.
@@ -59,7 +62,7 @@ class MetadataService:
         """Load the journal; the first start of a cluster gives it its id."""
         await self._runner.start()
         if not self.image.cluster_id:
-            await self.submit(InitialiseCluster(self._new_cluster_id()))
+            await self.submit(InitialiseCluster(self._given_cluster_id or self._new_cluster_id()))
 
     async def close(self) -> None:
         """Finish what is in flight and close the journal."""

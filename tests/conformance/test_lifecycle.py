@@ -422,3 +422,18 @@ def test_the_ready_line_tells_the_real_addresses(own_directory: Path) -> None:
             Client(connection.with_password("wrong"))
         process.terminate()
         assert process.wait(20) == 0
+
+
+def test_files_of_two_data_directories_are_not_mixed(own_directory: Path) -> None:
+    """The identity, the metadata and the ready line name one cluster; a foreign identity is refused."""
+    with ShippedBroker(own_directory / "one") as broker:
+        identity_path = broker.data / "identity.json"
+        identity = json.loads(identity_path.read_text())
+        assert broker.ready["cluster_id"] == identity["cluster_id"]
+    identity_path.write_text(json.dumps(identity | {"cluster_id": "AAAAAAAAAAAAAAAAAAAAAA"}))
+    code, lines = refused(broker.config_path)
+    assert code == 5
+    assert "belongs to cluster AAAAAAAAAAAAAAAAAAAAAA" in lines[0]
+    identity_path.write_text(json.dumps(identity))
+    with broker:
+        assert broker.ready["cluster_id"] == identity["cluster_id"]
