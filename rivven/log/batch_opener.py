@@ -13,6 +13,7 @@ from rivven.log.workers import WorkerPool
 from rivven.records.batch import parse_header
 from rivven.records.timestamps import first_offset_with_timestamp, max_timestamp_offset, may_search_inline
 
+JOB = "first_offset_with_timestamp"
 Found = tuple[int, int] | None
 
 
@@ -22,10 +23,10 @@ class WorkerBatchOpener:
     def __init__(self, workers: WorkerPool) -> None:
         self._workers = workers
 
-    async def first_offset_with_timestamp(self, batch: bytes, timestamp: int) -> Found:
+    async def first_offset_with_timestamp(self, batch: bytes, timestamp: int, from_offset: int) -> Found:
         if may_search_inline(parse_header(batch)):
-            return first_offset_with_timestamp(batch, timestamp)
-        return cast(Found, await self._workers.run("first_offset_with_timestamp", batch, timestamp))
+            return first_offset_with_timestamp(batch, timestamp, from_offset)
+        return cast(Found, await self._workers.run(JOB, batch, timestamp, from_offset))
 
     async def max_timestamp_offset(self, batch: bytes) -> Found:
         if may_search_inline(parse_header(batch)):
@@ -40,9 +41,9 @@ class ThreadBatchOpener:
         self._threads = threads
         self._worker = threads.worker("log-open")
 
-    async def first_offset_with_timestamp(self, batch: bytes, timestamp: int) -> Found:
+    async def first_offset_with_timestamp(self, batch: bytes, timestamp: int, from_offset: int) -> Found:
         return await on_worker(
-            self._threads, self._worker, lambda: first_offset_with_timestamp(batch, timestamp)
+            self._threads, self._worker, lambda: first_offset_with_timestamp(batch, timestamp, from_offset)
         )
 
     async def max_timestamp_offset(self, batch: bytes) -> Found:

@@ -61,9 +61,12 @@ def _unsaved(log: PartitionLog) -> Saved:
     if not loaded.touched:
         return []
     contents: Saved = []
-    for segment in (*(seal.segment for seal in loaded.sealing), loaded.active):
-        # Without an entry the segment is shorter than an index interval, and read as quickly as an index.
-        if segment.index is not None and len(segment.index):
+    segments = [seal.segment for seal in loaded.sealing]
+    if loaded.active.index:
+        # Without an entry it is shorter than an index interval, and read as quickly as an index.
+        segments.append(loaded.active)
+    for segment in segments:
+        if segment.index is not None:
             segment.finish_index()
             encoded = segment.index.encode_offsets(), segment.index.encode_times()
             contents += zip(index_paths(segment), encoded, strict=True)

@@ -79,8 +79,10 @@ class BatchOpener(Protocol):
     Both raise RecordsUnreadable when the client's own data does not decode.
     """
 
-    async def first_offset_with_timestamp(self, batch: bytes, timestamp: int) -> tuple[int, int] | None:
-        """(offset, timestamp) of the first record at or after `timestamp`, None when there is none."""
+    async def first_offset_with_timestamp(
+        self, batch: bytes, timestamp: int, from_offset: int
+    ) -> tuple[int, int] | None:
+        """(offset, timestamp) of the first record from an offset on at or after a time, None without one."""
         ...
 
     async def max_timestamp_offset(self, batch: bytes) -> tuple[int, int] | None:

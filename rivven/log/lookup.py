@@ -47,11 +47,13 @@ async def first_at_or_after(log: PartitionLog, timestamp: int, upper_bound: int)
         if candidate is None:
             return None
         try:
-            found = await log.host.opener.first_offset_with_timestamp(candidate.batch, timestamp)
+            found = await log.host.opener.first_offset_with_timestamp(
+                candidate.batch, timestamp, log.log_start_offset
+            )
         except RecordsUnreadable as error:
             log.host.complain(f"{log!r}: records below offset {candidate.next_offset} skipped: {error}")
             found = None
-        if found is not None and found[0] >= log.log_start_offset:
+        if found is not None:
             return _place(log, found, upper_bound)
         start = candidate.next_offset
     return None

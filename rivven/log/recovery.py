@@ -247,13 +247,15 @@ class _Recovery:
                 continue
             paths = index_paths(segment)
             if segment is kept[-1]:
-                for path in paths:
-                    if self._files.exists(path):
-                        self._files.remove(path)
+                stale = [path for path in paths if self._files.exists(path)]
+                for path in stale:
+                    self._files.remove(path)
+                if stale:
+                    self._files.sync_directory(self._directory)
             else:
                 segment.finish_index()
                 contents = (segment.index.encode_offsets(), segment.index.encode_times())
-                save_index(self._files, paths, contents, durable=True)
+                save_index(self._files, paths, contents)
 
     def _raise_epoch(self, kept: list[Segment], log_end: int) -> None:
         """Durably, BEFORE anything is cut: a crash in between must not leave a cut log in its old epoch."""

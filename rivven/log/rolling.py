@@ -90,7 +90,7 @@ def _submit(log: PartitionLog, loaded: LoadedLog, seal: Seal) -> None:
     def job() -> None:
         error = None
         try:
-            save_index(log.host.files, index_paths(seal.segment), contents, durable=True)
+            save_index(log.host.files, index_paths(seal.segment), contents)
             save_snapshot(log.host.files, directory, seal.end_offset, seal.snapshot)
         except OSError as raised:
             error = raised

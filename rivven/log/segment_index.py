@@ -12,7 +12,7 @@ from rivven.log.files import File, Files
 from rivven.log.framed_file import write_whole
 from rivven.log.index import SegmentIndex, decode_index
 from rivven.log.scanning import BatchDamaged, scan_headers
-from rivven.log.segment import RELATIVE_OFFSET_MAX, UNKNOWN_TIMESTAMP, Segment
+from rivven.log.segment import RELATIVE_OFFSET_MAX, Segment
 
 INDEX_MEMORY_BYTES = 32 << 20
 """Memory for the indexes of sealed segments: sixteen full 1 GiB segments being read from the start."""
@@ -30,9 +30,8 @@ def load_index(files: Files, cache: FileCache, segment: Segment, interval: int) 
     Raises BatchDamaged and OSError.
     """
     index = None if segment.rebuild_index else _read(files, segment)
-    if index is None or not _agrees(cache, segment, index):
+    if index is None or not _adopt(cache, segment, index):
         return rebuild(cache, segment, interval)
-    _adopt(segment, index)
     return index
 
 
@@ -55,12 +54,12 @@ def _build(cache: FileCache, segment: Segment, interval: int) -> tuple[Segment, 
     return shadow, index
 
 
-def save_index(files: Files, paths: tuple[str, str], contents: tuple[bytes, bytes], durable: bool) -> None:
-    """Write both index files. Raises OSError."""
+def save_index(files: Files, paths: tuple[str, str], contents: tuple[bytes, bytes]) -> None:
+    """Write both index files durably, names included: a crash must not bring an older one back. Raises
+    OSError."""
     for path, content in zip(paths, contents, strict=True):
-        file = write_whole(files, path, content)
-        if durable:
-            file.sync()
+        write_whole(files, path, content).sync()
+    files.sync_directory(paths[0].rpartition("/")[0])
 
 
 def _read(files: Files, segment: Segment) -> SegmentIndex | None:
@@ -76,36 +75,39 @@ def _read(files: Files, segment: Segment) -> SegmentIndex | None:
     return index
 
 
-def _agrees(cache: FileCache, segment: Segment, index: SegmentIndex) -> bool:
-    """Whether the last entries of both indexes say what the batches say; others are checked when used."""
-    last_time = index.last_time()
-    position, relative = index.entry_before(RELATIVE_OFFSET_MAX)
-    claims: list[tuple[int, int, int | None]] = [(relative, position, None)] if relative >= 0 else []
-    if last_time is not None:
-        claims.append((last_time[1], index.entry_before(last_time[1])[0], last_time[0]))
+def _adopt(cache: FileCache, segment: Segment, index: SegmentIndex) -> bool:
+    """Take over an index and find the segment's largest timestamp; False when it does not fit the batches.
+
+    Checks the last entries of both; others are checked when used. What follows the last entry is walked, so
+    an index that ends too early costs time, nothing else.
+    """
     file = cache.get(segment.data)
+    last_time = index.last_time() or (-1, -1)
     try:
-        return all(_holds(file, segment, claim) for claim in claims)
+        if last_time[1] >= 0 and not _has_time(file, segment, index, last_time):
+            return False
+        best = last_time
+        position, relative = index.entry_before(RELATIVE_OFFSET_MAX)
+        for at, header in scan_headers(file, position, segment.written_position):
+            if at == position and relative >= 0 and header.last_offset != segment.base_offset + relative:
+                return False
+            if header.max_timestamp > best[0]:
+                best = header.max_timestamp, header.last_offset - segment.base_offset
     except BatchDamaged:
         return False
-
-
-def _holds(file: File, segment: Segment, claim: tuple[int, int, int | None]) -> bool:
-    """(relative last offset, position to scan from, timestamp): there is such a batch."""
-    relative, position, timestamp = claim
-    last_offset = segment.base_offset + relative
-    for _, header in scan_headers(file, position, segment.written_position):
-        if header.last_offset >= last_offset:
-            return header.last_offset == last_offset and timestamp in (None, header.max_timestamp)
-    return False
-
-
-def _adopt(segment: Segment, index: SegmentIndex) -> None:
-    last = index.last_time()
-    if last is not None and segment.max_timestamp in (-1, UNKNOWN_TIMESTAMP):
-        segment.max_timestamp, relative = last
-        segment.max_timestamp_offset = segment.base_offset + relative
+    segment.max_timestamp = best[0]
+    segment.max_timestamp_offset = segment.base_offset + best[1]
     segment.index = index
+    return True
+
+
+def _has_time(file: File, segment: Segment, index: SegmentIndex, entry: tuple[int, int]) -> bool:
+    timestamp, relative = entry
+    last_offset = segment.base_offset + relative
+    for _, header in scan_headers(file, index.entry_before(relative)[0], segment.written_position):
+        if header.last_offset >= last_offset:
+            return header.last_offset == last_offset and header.max_timestamp == timestamp
+    return False
 
 
 class IndexMemory:

@@ -22,9 +22,11 @@ def may_search_inline(header: BatchHeader) -> bool:
 
 
 def first_offset_with_timestamp(
-    batch: BytesLike, target_ms: int, inflate_limit: int = INFLATE_BYTES_MAX
+    batch: BytesLike, target_ms: int, from_offset: int = 0, inflate_limit: int = INFLATE_BYTES_MAX
 ) -> tuple[int, int] | None:
     """(offset, timestamp) of the first record at or after `target_ms`, None when the batch has none.
+
+    Records before `from_offset`, which the start of the log has passed, do not count.
 
     Raises RecordsUnreadable for records that do not decode: the caller goes on with the next batch.
     """
@@ -32,10 +34,10 @@ def first_offset_with_timestamp(
     if header.record_count == 0 or header.max_timestamp < target_ms:
         return None
     if header.log_append_time:
-        return header.base_offset, header.max_timestamp
+        return (max(header.base_offset, from_offset), header.max_timestamp)
     earliest = target_ms - header.base_timestamp
     for span in batch_spans(header, batch_body(batch, 0, header, inflate_limit)):
-        if span.timestamp_delta >= earliest:
+        if span.timestamp_delta >= earliest and header.base_offset + span.offset_delta >= from_offset:
             return header.base_offset + span.offset_delta, header.base_timestamp + span.timestamp_delta
     return None
 

@@ -260,3 +260,15 @@ def test_a_closed_directory_gives_its_lock_back() -> None:
     b.loop.run_until_complete(asyncio.sleep(0))
     b.loop.close()
     assert LIMITS.reserve_bytes == 0
+
+
+def test_a_saved_recovery_point_is_the_one_in_the_file() -> None:
+    """The log becomes durable in the very round in which the checkpoint says where it was before."""
+    with broker() as b:
+        b.commit(batch_of(b"a"))
+        b.append(batch_of(b"b"))
+        b.run(b.log.delete_records_before(0))
+        entry = b.directory._keeper.table.get((TOPIC, 0))
+        assert entry is not None
+        assert b.log.durable_end == 2
+        assert b.log.usable().saved_recovery_point == entry.recovery_point == 1

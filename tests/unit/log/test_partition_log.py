@@ -272,6 +272,8 @@ def test_lookup_by_time_ignores_what_lies_before_the_log_start() -> None:
     with broker() as b:
         b.commit(batch_of(b"a", b"b", b"c"), batch_of(b"d", timestamp=NOW - 1))
         b.run(b.log.delete_records_before(2))
+        assert b.run(b.log.offset_for_timestamp(0, 4)) == (2, NOW + 2, 0), "also within a batch"
+        b.run(b.log.delete_records_before(3))
         assert b.run(b.log.offset_for_timestamp(0, 4)) == (3, NOW - 1, 0)
 
 

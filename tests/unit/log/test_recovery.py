@@ -343,3 +343,48 @@ def test_the_power_goes_at_every_step_of_a_recovery(seed: int) -> None:
             assert b.log.leader_epoch >= 1
             assert len(b.read_all()) == 5
         step += 1
+
+
+def test_a_discarded_snapshot_does_not_come_back_with_the_next_crash() -> None:
+    for seed in range(20):
+        files = _written(4, segment_bytes=150, checkpoint_after=1)
+        names = sorted(name for name in files.list(DIRECTORY) if name.endswith(".log"))
+        files.put(f"{DIRECTORY}/{names[1]}", b"")
+        with broker(files=files, config=TopicConfig(segment_bytes=150)) as b:
+            assert b.log.log_end_offset == 1
+            b.stop(clean=False)
+        files.crash(random.Random(seed))
+        snapshots = [name for name in files.list(DIRECTORY) if name.endswith(".snapshot")]
+        assert all(name <= "00000000000000000001.snapshot" for name in snapshots)
+
+
+@pytest.mark.parametrize("syncfs", [True, False])
+def test_what_a_recovery_believed_survives_the_next_crash(syncfs: bool) -> None:
+    """Bytes and the names of new segments were only in memory when the process was killed."""
+    for seed in range(20):
+        config = TopicConfig(segment_bytes=150, flush_messages=1000)
+        files = CrashFiles()
+        files.syncfs = syncfs
+        with broker(files=files, config=config) as b:
+            for _ in range(4):
+                b.append(batch_of(b"x" * 50))
+            b.stop(clean=False)
+        with broker(files=files, config=config) as b:
+            assert b.log.acknowledgeable_end == 4
+            b.stop(clean=False)
+        files.crash(random.Random(seed))
+        with broker(files=files, config=config) as b:
+            assert len(b.read_all()) == 4
+
+
+def test_a_partition_that_is_offline_keeps_a_stop_from_being_clean() -> None:
+    files = _written(3, checkpoint_after=3)
+    content = files.content(SEGMENT)
+    files.put(SEGMENT, content[:-1])
+    for _ in range(2):
+        with broker(files=files) as b:
+            assert not b.log.online and not b.directory.was_clean
+            b.stop()
+    files.put(SEGMENT, content)
+    with broker(files=files) as b:
+        assert len(b.read_all()) == 3, "once it is repaired it is served again"

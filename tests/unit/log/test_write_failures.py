@@ -10,8 +10,9 @@ from rivven.config.topic_settings import TopicConfig
 from rivven.errors import ErrorCode, RivvenError, StorageFailed
 from rivven.log.host import LogLimits
 from rivven.log.partition_log import PartitionLog
+from rivven.log.verify import verify
 from rivven.testing.files import CrashFiles, Fault
-from tests.unit.log.harness import DIRECTORY, Broker, batch_of, broker
+from tests.unit.log.harness import DIRECTORY, NOW, ROOT, Broker, batch_of, broker
 
 SEGMENT = f"{DIRECTORY}/00000000000000000000.log"
 
@@ -209,3 +210,18 @@ def test_an_unsaved_index_keeps_the_recovery_point_below_its_segment() -> None:
         assert b.log.recovery_point == 0
         b.commit(batch_of(b"z" * 50))  # the next roll tries again
         assert b.log.recovery_point == 3
+
+
+def test_what_is_taken_back_leaves_no_trace_in_the_indexes() -> None:
+    config = TopicConfig(index_interval_bytes=0)
+    with broker(config=config, limits=LogLimits(thread_write_bytes=1)) as b:
+        b.commit(batch_of(b"a"), batch_of(b"b", timestamp=NOW + 10))
+        b.append(batch_of(b"fails", timestamp=NOW + 1000))
+        b.append(batch_of(b"fails too", timestamp=NOW + 2000))
+        b.files.faults.append(Fault("write", errno.ENOSPC, SEGMENT))
+        b.settle()
+        b.commit(batch_of(b"c", timestamp=NOW + 20), batch_of(b"d", timestamp=NOW + 5))
+        assert b.run(b.log.max_timestamp(4)) == (2, NOW + 20, 0)
+        assert b.run(b.log.offset_for_timestamp(NOW + 11, 4)) == (2, NOW + 20, 0)
+        files = b.stop()
+    assert verify(files, ROOT).findings == []

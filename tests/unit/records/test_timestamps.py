@@ -41,6 +41,7 @@ def test_log_append_time_batches_are_not_opened() -> None:
     data[61:] = b"\xff" * (len(data) - 61)
     assert first_offset_with_timestamp(data, 777) == (10, 777)
     assert first_offset_with_timestamp(data, 778) is None
+    assert first_offset_with_timestamp(data, 777, 12) == (12, 777)
     assert max_timestamp_offset(data) == (10, 777)
 
 
