@@ -13,6 +13,8 @@ from pathlib import Path
 
 import confluent_kafka
 
+from benches.librdkafka import CLIENT_NICENESS
+
 _LOAD_AT_START = os.getloadavg()[0]  # above 0.5 other work disturbs the numbers, latencies and stalls most
 
 
@@ -99,7 +101,8 @@ def machine() -> dict[str, str]:
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "client": f"librdkafka {confluent_kafka.libversion()[0]} in confluent-kafka",
+        "client": f"librdkafka {confluent_kafka.libversion()[0]} in confluent-kafka, at niceness "
+        f"{CLIENT_NICENESS} beside the broker",
         "commit": _commit(),
         "load average at the start": f"{_LOAD_AT_START:.1f}",
     }
