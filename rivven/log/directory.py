@@ -303,6 +303,7 @@ class LogDirectory:
         """Flush, save what makes the next start instant, release the lock. `clean` False: only stop."""
         self._keeper.close()
         self._space.stop()
+        await self._host.settled()
         try:
             if clean and self.online:
                 await closing.close_cleanly(self._host, self._keeper, self._logs.values(), self.path)

@@ -6,9 +6,11 @@ owns it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rivven.clock import Clock
 from rivven.log.committer import Committer
@@ -29,6 +31,7 @@ SLOW_DISK_SECONDS = 1.0
 COMPLAINT_SECONDS = 5.0
 """Between two messages about refused writes: a full disk refuses thousands a second."""
 
+T = TypeVar("T")
 _log = logging.getLogger("rivven.log")
 
 
@@ -117,6 +120,7 @@ class Host:
     __slots__ = (
         "_closed",
         "_complained_at",
+        "_unstoppable",
         "accepting",
         "cache",
         "checkpoints",
@@ -169,6 +173,7 @@ class Host:
         """False below the free-space reserve."""
         self.checkpoints = checkpoints
         self._closed = False
+        self._unstoppable: set[asyncio.Task[Any]] = set()
         self.slow = False
         """The last write on the loop took too long: none is made there for a while."""
         self._complained_at = -COMPLAINT_SECONDS
@@ -193,6 +198,18 @@ class Host:
         """Run a job that nobody waits for, unless the directory is closed: the next start does it then."""
         if not self._closed:
             self.janitor.submit(job)
+
+    async def to_its_end(self, change: Coroutine[Any, Any, T]) -> T:
+        """Run a change that must not stop half-way: cancelling the caller does not stop it, closing waits."""
+        task = asyncio.get_running_loop().create_task(change)
+        self._unstoppable.add(task)
+        task.add_done_callback(self._unstoppable.discard)
+        return await asyncio.shield(task)
+
+    async def settled(self) -> None:
+        """Return once no change is half-way."""
+        while self._unstoppable:
+            await asyncio.wait(self._unstoppable)
 
     def close(self) -> None:
         """End the threads after what was submitted; close the files."""

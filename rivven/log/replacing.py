@@ -60,7 +60,7 @@ def cleanable(log: PartitionLog, now_ms: int) -> CleanableView | None:
 
 
 async def replace_segments(log: PartitionLog, old: Sequence[int], prepared: PreparedSegment) -> bool:
-    """See `PartitionLog.replace_segments`."""
+    """See `PartitionLog.replace_segments`. Once begun it goes on to its end, even if the caller stops."""
     if log.deleted or not log.online:
         return False
     loaded = log.usable()
@@ -68,17 +68,20 @@ async def replace_segments(log: PartitionLog, old: Sequence[int], prepared: Prep
     if not replaced or loaded.replacing:
         return False
     loaded.replacing = True
+    return await log.host.to_its_end(_replace(log, loaded, replaced, prepared))
+
+
+async def _replace(
+    log: PartitionLog, loaded: LoadedLog, replaced: Sequence[Segment], prepared: PreparedSegment
+) -> bool:
     host = log.host
+    finish = partial(compaction_swap.finish, host.files, log.path, prepared.base_offset, prepared.end_offset)
     try:
         file = await on_worker(host.threads, host.janitor, partial(_commit, host, log.path, prepared))
         new = _switch(log, loaded, replaced, prepared)
         # Until the swap is finished the segment's name still means the old file, and so do its index files.
         new.data.pinned = file
-        await on_worker(
-            host.threads,
-            host.janitor,
-            partial(compaction_swap.finish, host.files, log.path, prepared.base_offset, prepared.end_offset),
-        )
+        await on_worker(host.threads, host.janitor, finish)
         new.data.pinned = None
         new.rebuild_index = False
     except OSError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from rivven.config.topic_settings import TopicConfig
 from rivven.log.compaction_swap import PreparedSegment, cleaned_path
 from rivven.testing.files import Fault
@@ -131,3 +133,22 @@ def test_a_failing_disk_in_the_middle_takes_the_directory_offline() -> None:
         files = b.stop(clean=False)
     with broker(files=files, config=CONFIG) as b:
         assert b.read_all() == [batches[1], batches[3], *batches[4:]], "the next start completes it"
+
+
+def test_a_cancelled_compactor_leaves_nothing_half_way() -> None:
+    """The swap is decided on a thread: whoever asked for it may be gone, the log must take part in it."""
+    for steps in range(12):
+        with broker(config=CONFIG) as b:
+            _filled(b)
+            batches = b.read_all()
+            old, prepared = _prepare(b, keep=[1, 3])
+            task = b.loop.create_task(b.log.replace_segments(old, prepared))
+            for _ in range(steps):
+                b.loop.run_until_complete(asyncio.sleep(0))
+                b.threads.step()
+            task.cancel()
+            files = b.stop()
+        with broker(files=files, config=CONFIG) as b:
+            assert b.directory.was_clean
+            expected = [batches[1], batches[3], *batches[4:]] if steps else batches
+            assert b.read_all() == expected
