@@ -37,6 +37,11 @@ class Tasks:
         if tasks:
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def wait_all(self) -> None:
+        """Wait until each has ended by itself, also those started meanwhile."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if task.cancelled():

@@ -19,6 +19,7 @@ from rivven.log.file_cache import FileCache
 from rivven.log.files import Files
 from rivven.log.segment_index import IndexMemory
 from rivven.log.threads import Job, Threads, Worker
+from rivven.tasks import Tasks
 
 if TYPE_CHECKING:
     from rivven.log.partition_log import PartitionLog
@@ -173,7 +174,7 @@ class Host:
         """False below the free-space reserve."""
         self.checkpoints = checkpoints
         self._closed = False
-        self._unstoppable: set[asyncio.Task[Any]] = set()
+        self._unstoppable = Tasks()
         self.slow = False
         """The last write on the loop took too long: none is made there for a while."""
         self._complained_at = -COMPLAINT_SECONDS
@@ -201,15 +202,11 @@ class Host:
 
     async def to_its_end(self, change: Coroutine[Any, Any, T]) -> T:
         """Run a change that must not stop half-way: cancelling the caller does not stop it, closing waits."""
-        task = asyncio.get_running_loop().create_task(change)
-        self._unstoppable.add(task)
-        task.add_done_callback(self._unstoppable.discard)
-        return await asyncio.shield(task)
+        return await asyncio.shield(self._unstoppable.spawn(change, "log change"))
 
     async def settled(self) -> None:
         """Return once no change is half-way."""
-        while self._unstoppable:
-            await asyncio.wait(self._unstoppable)
+        await self._unstoppable.wait_all()
 
     def close(self) -> None:
         """End the threads after what was submitted; close the files."""
