@@ -40,6 +40,15 @@ def raise_descriptor_limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
+def descriptor_limit() -> int:
+    """The soft limit of open files in force; 0 where there is none to ask."""
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        return 0
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
 def bound_allocator() -> None:
     """Keep what large frames and answers leave behind out of the heap (glibc only).
 

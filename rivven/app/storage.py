@@ -10,6 +10,7 @@ from uuid import UUID
 
 from rivven.app.failures import ExitCode, StartFailed
 from rivven.app.observers import LogEventsToMetrics
+from rivven.app.process import descriptor_limit
 from rivven.clock import Clock
 from rivven.config.models import Config
 from rivven.errors import RivvenError
@@ -28,6 +29,10 @@ from rivven.telemetry import Metrics
 _log = logging.getLogger("rivven.log")
 
 METADATA_JOURNAL = "metadata.journal"
+
+OPEN_FILES_MIN, OPEN_FILES_MAX = 64, 4096
+"""Few enough for the smallest limits in use (1,024), many enough that the hot partitions of a large node stay
+open; each costs about 200 bytes."""
 
 TIDY_LOGS_PER_TURN = 32
 """Logs looked at by retention before other tasks get a turn: a look without a deletion takes some 10 µs."""
@@ -136,5 +141,16 @@ def _limits(config: Config) -> LogLimits:
     assert isinstance(expiration, int)
     assert isinstance(reserve, int)
     return LogLimits(
-        producers_per_partition=producers, producer_expiration_ms=expiration, reserve_bytes=reserve
+        producers_per_partition=producers,
+        producer_expiration_ms=expiration,
+        reserve_bytes=reserve,
+        open_files=open_files(descriptor_limit()),
     )
+
+
+def open_files(limit: int) -> int:
+    """Files the log keeps open under a limit of descriptors (0 = unknown): an eighth.
+
+    The log may hold three times that for a moment; the rest is for connections.
+    """
+    return OPEN_FILES_MAX if limit == 0 else min(OPEN_FILES_MAX, max(OPEN_FILES_MIN, limit // 8))

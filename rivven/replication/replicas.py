@@ -139,9 +139,12 @@ class Replicas:
         config = topic_config(topic.configs, self._defaults)
         if hosted.partitions and hosted.version != topic.version:
             self._configure(hosted, config)
-        while len(hosted.partitions) < topic.partitions:
-            index = len(hosted.partitions)
-            log = await self._directory.open_partition(topic.topic_id, index, config)
+        missing = range(len(hosted.partitions), topic.partitions)
+        for index, log in zip(
+            missing,
+            await self._directory.open_partitions(topic.topic_id, missing, config),
+            strict=True,
+        ):
             partition = Partition(topic.name, topic.topic_id, index, log)
             partition.offline_listener = self._changed
             hosted.partitions.append(partition)

@@ -13,6 +13,7 @@ import pytest
 from rivven.app.failures import ExitCode, StartFailed, address_failure
 from rivven.app.process import SWITCH_INTERVAL_S, bound_allocator, raise_descriptor_limit, settle
 from rivven.app.serve import _announce, print_failure
+from rivven.app.storage import open_files
 
 
 @pytest.mark.parametrize(
@@ -69,3 +70,10 @@ def test_settling_freezes_what_exists() -> None:
 def test_an_allocator_without_mallopt_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: object())
     bound_allocator()
+
+
+@pytest.mark.parametrize(
+    ("limit", "files"), [(0, 4096), (256, 64), (1024, 128), (20_000, 2500), (1 << 20, 4096)]
+)
+def test_the_log_leaves_descriptors_to_connections(limit: int, files: int) -> None:
+    assert open_files(limit) == files
