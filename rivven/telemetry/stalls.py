@@ -21,6 +21,10 @@ BEAT_SECONDS = 0.02  # 50 wake-ups a second cost half a percent of a core and se
 NOTICE_SECONDS = 0.02  # the bound the p99.9 is held to; shorter stalls are counted but not looked at
 CAUSES_MAX = 20  # the first twenty places are named, what comes later counts as "other"
 
+NOT_RUNNING = "waiting for a core, the interpreter or a system call"
+"""The cause of a stall during most of which the loop's thread used no CPU: where it stood says nothing
+then."""
+
 STALL_BUCKETS = (0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -36,6 +40,7 @@ class LoopStalls:
         self.on_cause: Callable[[str, float], None] = lambda _cause, _seconds: None
         self._causes: dict[str, float] = {}
         self._due = float("inf")
+        self._cpu_at_beat = 0.0
         self._seen: str | None = None
         self._loop_thread = 0
         self._collection_began = 0.0
@@ -84,6 +89,7 @@ class LoopStalls:
 
     def _beat_again(self, loop: asyncio.AbstractEventLoop) -> None:
         self._due = time.monotonic() + BEAT_SECONDS
+        self._cpu_at_beat = time.thread_time()
         self._timer = loop.call_later(BEAT_SECONDS, self._beat, loop)
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -91,6 +97,8 @@ class LoopStalls:
         cause = None
         if late >= NOTICE_SECONDS:
             cause = self._seen or "unknown"
+            if time.thread_time() - self._cpu_at_beat < late / 2:
+                cause = NOT_RUNNING
         self._seen = None
         self.record(late, cause)
         self._beat_again(loop)

@@ -9,13 +9,13 @@ import time
 
 from rivven.telemetry.instruments import Histogram
 from rivven.telemetry.metrics import Metrics
-from rivven.telemetry.stalls import CAUSES_MAX, STALL_BUCKETS, LoopStalls, name_of
+from rivven.telemetry.stalls import CAUSES_MAX, NOT_RUNNING, STALL_BUCKETS, LoopStalls, name_of
 
 
 def hold_the_loop(seconds: float) -> None:
-    """A busy handler: runs Python until the time is over."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    """A busy handler: runs Python until it has used this much of a core."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
         sum(range(100))
 
 
@@ -32,6 +32,20 @@ async def test_a_stall_is_measured_and_its_cause_named() -> None:
     assert stalls.cause == "hold_the_loop"
     assert sum(stalls.histogram.counts[-4:]) >= 1
     assert not [thread for thread in threading.enumerate() if thread.name == "loop-watch"]
+
+
+async def test_a_stall_without_work_blames_no_function() -> None:
+    """A thread that is not scheduled stands somewhere too; naming the place would accuse the innocent."""
+    stalls = LoopStalls(Histogram(STALL_BUCKETS))
+    stalls.start()
+    try:
+        await asyncio.sleep(0.03)
+        time.sleep(0.2)  # noqa: ASYNC251 - the point: the loop's thread does not run
+        await asyncio.sleep(0.03)
+    finally:
+        stalls.stop()
+    assert stalls.longest > 0.1
+    assert stalls.cause == NOT_RUNNING
 
 
 def test_the_product_function_on_a_stack_is_the_cause() -> None:
