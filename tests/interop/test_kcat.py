@@ -91,7 +91,7 @@ def test_idempotent_producer(run: Kcat, user: Connection, topic: str) -> None:
 
 def test_wrong_password_is_refused(run: Kcat, wrong_password: Connection) -> None:
     # The answer to a wrong password waits longer with each recent failure from an address: up to 5 s.
-    done = run(wrong_password, "-L", "-m", "20", "-d", "security")
+    done = run(wrong_password, "-L", "-m", "12", "-d", "security")
     assert done.returncode != 0
     assert "authentication" in done.stderr.lower()
 
