@@ -66,6 +66,11 @@ class Rivven:
     def make_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> None:
         _create(self.connection("plaintext"), name, partitions, config)
 
+    def drop_topic(self, name: str) -> None:
+        admin = AdminClient(self.connection("plaintext").librdkafka())
+        for future in admin.delete_topics([name]).values():
+            future.result(30)
+
     def stop(self) -> None:
         self.shipped.stop()
 

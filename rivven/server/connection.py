@@ -29,9 +29,6 @@ from rivven.tasks import Tasks
 
 _log = logging.getLogger("rivven.server")
 
-READ_TURN_BYTES = 1 << 20
-"""Most bytes read from one connection per turn of the loop, so that a fast sender cannot hold up others."""
-
 WRITE_HIGH_WATER_BYTES = 1 << 20
 """Above this many unsent answer bytes the connection is not read and starts no further request."""
 
@@ -267,7 +264,7 @@ class ClientConnection:
 
     def _receive(self) -> None:
         core, transport = self._core, self.transport
-        budget = READ_TURN_BYTES
+        budget = transport.read_turn_bytes
         self.last_activity = self._clock.monotonic()
         while budget > 0 and self._may_read():
             buffer = core.get_buffer()

@@ -1,11 +1,18 @@
 """Sending over a real socket pair: partial sends keep order and lose nothing, plain and TLS."""
 
+import select
 import socket
+import ssl
+import time
 from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from rivven.server.transport import PlainTransport, WouldBlock, _next_chunk, as_views
+from rivven.security.dev_pki import ensure_dev_pki
+from rivven.server.transport import PlainTransport, TlsTransport, WouldBlock, _next_chunk, as_views
 
 
 def test_empty_buffers_are_left_out() -> None:
@@ -47,3 +54,66 @@ def test_small_buffers_are_joined_into_one_tls_record_and_large_ones_are_not_cop
     chunk = _next_chunk(deque([large]))
     assert chunk.obj is large.obj
     assert len(chunk) == 256 * 1024
+
+
+@pytest.fixture
+def tls_pair(tmp_path: Path) -> Iterator[tuple[TlsTransport, ssl.SSLSocket]]:
+    """A server transport and the client's end of one established connection."""
+    ensure_dev_pki(tmp_path, int(time.time() * 1000))
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    client_side = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+    left, right = socket.socketpair()
+    left.setblocking(False)
+    transport = TlsTransport(left, server_side)
+    with ThreadPoolExecutor(1) as pool:
+        connecting = pool.submit(client_side.wrap_socket, right, server_hostname="localhost")
+        while True:
+            try:
+                transport.handshake()
+                break
+            except WouldBlock:
+                select.select([transport.socket], [], [], 5)
+        client = connecting.result(5)
+    yield transport, client
+    transport.close()
+    client.close()
+
+
+def test_one_call_takes_every_tls_record_that_is_there(
+    tls_pair: tuple[TlsTransport, ssl.SSLSocket],
+) -> None:
+    transport, client = tls_pair
+    sent = [bytes([number]) * 100 for number in range(20)]
+    for record in sent:
+        client.sendall(record)
+    buffer = bytearray(10_000)
+    size = transport.receive_into(memoryview(buffer))
+    assert buffer[:size] == b"".join(sent)
+    with pytest.raises(WouldBlock) as wait:
+        transport.receive_into(memoryview(buffer))
+    assert not wait.value.needs_write
+
+
+def test_one_call_takes_no_more_than_fits_or_a_turn_allows(
+    tls_pair: tuple[TlsTransport, ssl.SSLSocket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport, client = tls_pair
+    client.sendall(b"a" * 1000)
+    client.sendall(b"b" * 1000)
+    assert transport.receive_into(memoryview(bytearray(300))) == 300
+    monkeypatch.setattr(TlsTransport, "read_turn_bytes", 500)
+    assert transport.receive_into(memoryview(bytearray(4000))) == 700
+    buffer = bytearray(4000)
+    assert buffer[: transport.receive_into(memoryview(buffer))] == b"b" * 1000
+
+
+def test_what_came_before_the_end_is_returned_before_the_end(
+    tls_pair: tuple[TlsTransport, ssl.SSLSocket],
+) -> None:
+    transport, client = tls_pair
+    client.sendall(b"last words")
+    client.shutdown(socket.SHUT_WR)
+    buffer = bytearray(100)
+    assert buffer[: transport.receive_into(memoryview(buffer))] == b"last words"
+    assert transport.receive_into(memoryview(buffer)) == 0
