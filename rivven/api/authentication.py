@@ -21,7 +21,7 @@ from rivven.protocol import messages as m
 from rivven.protocol.exceptions import ProtocolError
 from rivven.protocol.versions import ApiVersionsAnswers, is_valid_client_software
 from rivven.security.admission import Admission
-from rivven.security.authn.authenticator import Authenticated, Rejected, Step
+from rivven.security.authn.authenticator import Authenticated, Deferred, Rejected, Step
 from rivven.security.authn.sasl import SaslExchange, SaslState
 
 _log = logging.getLogger("rivven.auth")
@@ -96,7 +96,7 @@ class AuthenticationHandlers:
             return m.SaslAuthenticateResponse(
                 error_code=ErrorCode.ILLEGAL_SASL_STATE, error_message="SASL is not used here"
             )
-        step = exchange.authenticate(request.auth_bytes, context.now_ms)
+        step = await self._step(exchange, request.auth_bytes, context.now_ms)
         if isinstance(step, Rejected):
             await self._refuse(session, exchange, step)
             return m.SaslAuthenticateResponse(
@@ -113,7 +113,7 @@ class AuthenticationHandlers:
         """One bare token after a handshake v0: the bare answer. Raises ProtocolError to close on refusal."""
         exchange = session.exchange
         assert exchange is not None
-        step: Step = exchange.authenticate(token, self._clock.now_ms())
+        step = await self._step(exchange, token, self._clock.now_ms())
         if isinstance(step, Rejected):
             await self._refuse(session, exchange, step)
             raise ProtocolError("authentication failed")
@@ -121,10 +121,17 @@ class AuthenticationHandlers:
             self._accept(session, exchange, step)
         return [len(step.token).to_bytes(4, "big") + step.token]
 
+    async def _step(self, exchange: SaslExchange, token: bytes, now_ms: int) -> Step:
+        step = exchange.authenticate(token, now_ms)
+        if isinstance(step, Deferred):
+            outcome = await step.outcome()
+            return exchange.conclude(outcome, self._clock.now_ms())
+        return step
+
     def _accept(self, session: Session, exchange: SaslExchange, step: Authenticated) -> None:
         mechanism = exchange.mechanism or ""
         first = not session.authenticated
-        session.become(step.principal, step.expires_at_ms)
+        session.become(step, mechanism)
         self._observer.authenticated(mechanism)
         if first:
             _log.info(

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rivven.security.authn.authenticator import NO_CREDENTIAL, Authenticated, Credential
 from rivven.security.authn.sasl import SaslExchange
 from rivven.security.authz.authorizer import Subject
-from rivven.types import ANONYMOUS, Principal
+from rivven.types import ANONYMOUS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Session:
     exchange: SaslExchange | None
     subject: Subject | None = None
     expires_at_ms: int | None = None
+    credential: Credential = NO_CREDENTIAL
     client_software: str = ""
     closing: str = ""
     """Why the connection must close once pending answers have left; empty while it may go on."""
@@ -50,11 +52,20 @@ class Session:
         """Whether the identity has ended (KIP-368): only a SASL request may come now."""
         return self.expires_at_ms is not None and now_ms >= self.expires_at_ms
 
-    def become(self, principal: Principal, expires_at_ms: int | None) -> None:
+    def become(self, identity: Authenticated, mechanism: str) -> None:
         """Take an identity (first authentication or re-authentication)."""
-        self.subject = Subject(principal=principal, host=self.host, listener=self.listener.name)
-        self.expires_at_ms = expires_at_ms
+        self.subject = Subject(
+            principal=identity.principal,
+            host=self.host,
+            listener=self.listener.name,
+            groups=identity.groups,
+            mechanism=mechanism,
+            tls=self.listener.tls,
+            scope=identity.scope,
+        )
+        self.expires_at_ms = identity.expires_at_ms
+        self.credential = identity.credential
 
     def become_anonymous(self) -> None:
         """On a listener without SASL every peer is ``User:ANONYMOUS``."""
-        self.become(ANONYMOUS, None)
+        self.become(Authenticated(ANONYMOUS), "none")

@@ -12,7 +12,8 @@ from rivven.api.memory import MemoryBudget
 from rivven.api.session import ListenerInfo
 from rivven.app.failures import ExitCode, StartFailed, address_failure
 from rivven.clock import Clock
-from rivven.config.models import Config, ListenerConfig
+from rivven.config.listeners import ListenerConfig
+from rivven.config.models import Config
 from rivven.security.admission import Admission
 from rivven.security.authn.authenticator import AuthContext, AuthenticatorSource, Credentials
 from rivven.security.authn.sasl import SaslExchange

@@ -14,7 +14,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from rivven.config.broker_settings import BROKER_SETTINGS, synonyms_of
-from rivven.config.models import Config, ListenerConfig, TlsConfig
+from rivven.config.listeners import ListenerConfig, TlsConfig
+from rivven.config.models import Config
 from rivven.config.settings import Setting
 from rivven.config.topic_settings import TOPIC_SETTINGS
 

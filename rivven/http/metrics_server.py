@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from rivven.config.models import Address, parse_address
+from rivven.config.values import Address, parse_address
 from rivven.tasks import Tasks
 from rivven.telemetry import Metrics, get_logger
 

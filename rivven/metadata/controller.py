@@ -14,12 +14,15 @@ from rivven.metadata import acl_changes, config_changes, credential_changes, top
 from rivven.metadata import commands as c
 from rivven.metadata import records as r
 from rivven.metadata.broker_values import BrokerValues
+from rivven.metadata.families import FAMILIES
 from rivven.metadata.image import MetadataImage
 
 PRODUCER_IDS_PER_BLOCK_MAX = 100_000
 """Ids one reservation may take; a block is lost at every restart, and there are 2^63 ids."""
 
 PRODUCER_ID_MAX = 2**63 - 1
+
+_FAMILY_OF_COMMAND = {command: family for family in FAMILIES for command in family.commands}
 
 
 class MetadataMachine:
@@ -35,7 +38,11 @@ class MetadataMachine:
         if isinstance(command, Wake):
             return Outcome()
         assert ticket is not None
-        events, reply = self._decide(command)
+        family = _FAMILY_OF_COMMAND.get(type(command))
+        if family is None:
+            events, reply = self._decide(command)
+        else:
+            events, reply = self.image.of(family).decide(command, self.image, now_ms)
         return Outcome(events=events, replies=((ticket, reply),))
 
     def _decide(self, command: Any) -> tuple[tuple[r.MetadataEvent, ...], Any]:

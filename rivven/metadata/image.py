@@ -9,15 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any, TypeVar
 from uuid import UUID
 
 from rivven.metadata import records as r
+from rivven.metadata.families import FAMILIES
+from rivven.metadata.family import Family
 from rivven.metadata.topic_names import collision_key
 from rivven.protocol.scram import ScramMechanism, ScramVerifier
 from rivven.types import AclBinding
 
 NO_CONFIGS: Mapping[str, str] = MappingProxyType({})
 """Shared by every topic without settings of its own."""
+
+F = TypeVar("F", bound=Family)
 
 ACLS_PER_RECORD = 500
 """Rules per snapshot event, so that one record stays below 100 KB."""
@@ -42,6 +47,8 @@ class MetadataImage:
         "_acl_view",
         "_acls",
         "_collisions",
+        "_families",
+        "_family_of_event",
         "_scram",
         "acl_version",
         "broker_configs",
@@ -70,6 +77,20 @@ class MetadataImage:
         self._acl_view: tuple[AclBinding, ...] | None = ()
         self._scram: dict[str, dict[ScramMechanism, ScramVerifier]] = {}
         self._collisions: dict[str, str] = {}
+        self._families: dict[type[Family], Family] = {kind: kind() for kind in FAMILIES}
+        self._family_of_event = {
+            codec.event: family for family in self._families.values() for codec in family.codecs
+        }
+
+    def of(self, family: type[F]) -> F:
+        """The image's part that belongs to a family."""
+        part = self._families[family]
+        assert isinstance(part, family)
+        return part
+
+    @property
+    def families(self) -> Iterator[Family]:
+        return iter(self._families.values())
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -117,9 +138,13 @@ class MetadataImage:
 
     # -- changing --------------------------------------------------------------------------------------------
 
-    def apply(self, event: r.MetadataEvent) -> None:
+    def apply(self, event: Any) -> None:
         """Take over one durable event."""
         self.version += 1
+        family = self._family_of_event.get(type(event))
+        if family is not None:
+            family.apply(event, self.version)
+            return
         match event:
             case r.TopicCreated(name, topic_id, partitions, configs, internal):
                 self._put(Topic(name, topic_id, partitions, configs or NO_CONFIGS, internal, self.version))
@@ -150,7 +175,7 @@ class MetadataImage:
             case _:
                 self._apply_security(event)
 
-    def _apply_security(self, event: r.MetadataEvent) -> None:
+    def _apply_security(self, event: Any) -> None:
         match event:
             case r.ScramUpserted(user, verifier):
                 self._scram.setdefault(user, {})[verifier.mechanism] = verifier
@@ -176,7 +201,7 @@ class MetadataImage:
         self._acl_view = None
         self.acl_version = self.version
 
-    def events(self) -> Iterator[r.MetadataEvent]:
+    def events(self) -> Iterator[Any]:
         """Events that make an empty image equal to this one, versions aside."""
         if self.cluster_id:
             yield r.ClusterInitialised(self.cluster_id)
@@ -192,3 +217,5 @@ class MetadataImage:
             yield r.AclsAdded(bindings[start : start + ACLS_PER_RECORD])
         if self.next_producer_id:
             yield r.ProducerIdsReserved(self.next_producer_id)
+        for family in self._families.values():
+            yield from family.events()

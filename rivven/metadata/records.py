@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from rivven.machine.state_machine import JournalRecord
+from rivven.metadata.families import FAMILIES
 from rivven.protocol.scram import ScramMechanism, ScramVerifier
 from rivven.types import AclBinding, Operation, PatternType, Permission, ResourceType
 
@@ -121,17 +122,24 @@ MetadataEvent = (
     | AclsRemoved
     | ProducerIdsReserved
 )
+"""The events of the core; those of `families` come beside them and are typed Any where both are meant."""
+
+_FAMILY_CODECS = {codec.event: codec for family in FAMILIES for codec in family.codecs}
 
 
-def encode(event: MetadataEvent) -> JournalRecord:
+def encode(event: Any) -> JournalRecord:
     """The event as a journal record."""
-    kind, key, members = _members(event)
+    codec = _FAMILY_CODECS.get(type(event))
+    if codec is None:
+        kind, key, members = _members(event)
+    else:
+        kind, key, members = codec.kind, codec.key(event), codec.members(event)
     document = {"kind": kind, **members}
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
     return JournalRecord(f"{kind}/{key}".encode(), bytes((FORMAT_VERSION,)) + text.encode())
 
 
-def decode(record: JournalRecord) -> MetadataEvent:
+def decode(record: JournalRecord) -> Any:
     """The event of a record. Raises ValueError for a newer version, an unknown kind or a malformed value."""
     value = record.value
     if not value:
@@ -225,7 +233,8 @@ def _acls(document: dict[str, Any]) -> tuple[AclBinding, ...]:
     )
 
 
-_DECODERS: dict[str, Callable[[dict[str, Any]], MetadataEvent]] = {
+_DECODERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    **{codec.kind: codec.build for codec in _FAMILY_CODECS.values()},
     "cluster": lambda d: ClusterInitialised(d["cluster_id"]),
     "topic": lambda d: TopicCreated(
         d["name"], UUID(d["id"]), d["partitions"], d.get("configs", {}), d.get("internal", False)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from rivven.security.certificate import MalformedCertificate, certificates_in
 
 if TYPE_CHECKING:  # the models cost a tenth of a second; offline tools do not need them
-    from rivven.config.models import TlsConfig
+    from rivven.config.listeners import TlsConfig
 
 CIPHERS_TLS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
 """TLS 1.3 suites are all acceptable and not affected by this list. Level 2 asks for 112 bits of security

@@ -31,7 +31,16 @@ ELSEWHERE = (
         "a few lines that every driver's test goes through",
     ),
     Elsewhere(
-        ("rivven.config.problems", "rivven.config.strict_yaml", "rivven.config.models"),
+        (
+            "rivven.config.problems",
+            "rivven.config.strict_yaml",
+            "rivven.config.models",
+            "rivven.config.values",
+            "rivven.config.listeners",
+            "rivven.config.limits",
+            "rivven.config.authentication",
+            "rivven.config.authorization",
+        ),
         ("unit/config/test_load.py",),
         "refusals are tested as a user meets them: file, key and reason of a whole file",
     ),

@@ -6,7 +6,7 @@ authenticator needs to know about users it asks of `Credentials`. Nothing here t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -26,15 +26,41 @@ class Challenge:
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """What an identity was proved with, as far as a later revocation must recognise it. Never a secret.
+
+    `kind` is one of password, token, jwt, certificate, none. `id` is the user's name, the token's id, the
+    JWT's ``jti`` or the certificate's SHA-256 fingerprint in hex; `version` rises when a stored credential is
+    replaced. The rest is for JWTs (``iss``, ``sub``, ``iat``) and certificates (issuer, serial in hex).
+    """
+
+    kind: str = "none"
+    id: str = ""
+    version: int = 0
+    issuer: str = ""
+    subject: str = ""
+    issued_at_ms: int | None = None
+    serial: str = ""
+
+
+NO_CREDENTIAL = Credential()
+
+
+@dataclass(frozen=True, slots=True)
 class Authenticated:
     """The peer is `principal`; `token` is the last message to it.
 
-    `expires_at_ms` (wall clock) is when the identity ends, None when it does not end by itself.
+    `expires_at_ms` (wall clock) is when the identity ends, None when it does not end by itself. `groups` are
+    the names of groups that the credential itself vouches for. `scope` is a ceiling on what the principal may
+    do (entries as `security.authz` reads them), None without one.
     """
 
     principal: Principal
     token: bytes = field(default=b"", repr=False)
     expires_at_ms: int | None = None
+    groups: tuple[str, ...] = ()
+    credential: Credential = NO_CREDENTIAL
+    scope: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +73,16 @@ class Rejected:
 
 
 Step = Challenge | Authenticated | Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """The step needs a thread or the network: await `outcome()` and give the result to the conversation.
+
+    Only for work that is bounded in number and time by whoever offers it.
+    """
+
+    outcome: Callable[[], Awaitable[Step]] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +109,7 @@ class Credentials(Protocol):
 class Authenticator(Protocol):
     """One conversation. After `Authenticated` or `Rejected` every further step is `Rejected`."""
 
-    def step(self, token: bytes, now_ms: int) -> Step:
+    def step(self, token: bytes, now_ms: int) -> Step | Deferred:
         """Consume one token of the peer. Must not raise for any bytes."""
         ...
 

@@ -10,7 +10,7 @@ mechanisms (authenticators do), frames, or the clock.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from rivven.errors import ErrorCode
@@ -22,6 +22,7 @@ from rivven.security.authn.authenticator import (
     AuthenticatorSource,
     Challenge,
     Credentials,
+    Deferred,
     Entropy,
     Rejected,
     Step,
@@ -138,11 +139,12 @@ class SaslExchange:
         self._tokens = 0
         return ErrorCode.NONE, self._mechanisms
 
-    def authenticate(self, token: bytes, now_ms: int) -> Step:
+    def authenticate(self, token: bytes, now_ms: int) -> Step | Deferred:
         """One token of the peer (SaslAuthenticate, or a bare frame).
 
-        `Authenticated` carries the end of the session. After `Rejected` the connection must close if the
-        state is FAILED; outside a conversation an authenticated connection is only told so and stays open.
+        The outcome of a `Deferred` goes to `conclude`. `Authenticated` carries the end of the session. After
+        `Rejected` the connection must close if the state is FAILED; outside a conversation an authenticated
+        connection is only told so and stays open.
         """
         authenticator = self._authenticator
         if self.state is not SaslState.TOKENS or authenticator is None:
@@ -152,6 +154,12 @@ class SaslExchange:
         if len(token) > TOKEN_BYTES_MAX:
             return self._fail(Rejected("a token larger than any mechanism needs"))
         step = authenticator.step(token, now_ms)
+        return step if isinstance(step, Deferred) else self.conclude(step, now_ms)
+
+    def conclude(self, step: Step, now_ms: int) -> Step:
+        """What an authenticator's answer means for the conversation."""
+        if self.state is not SaslState.TOKENS:
+            return self._fail(Rejected("an answer outside a conversation"))
         if isinstance(step, Challenge):
             if self._tokens >= TOKENS_MAX:
                 return self._fail(Rejected("too many tokens"))
@@ -189,7 +197,7 @@ class SaslExchange:
         self.state = SaslState.AUTHENTICATED
         self.raw_tokens = False
         self._authenticator = None
-        return Authenticated(step.principal, step.token, expires_at_ms)
+        return replace(step, expires_at_ms=expires_at_ms)
 
     def _session_end(self, credential_end_ms: int | None, now_ms: int) -> int | None:
         """The earlier of the credential's end and the longest session allowed (KIP-368)."""

@@ -32,15 +32,21 @@ def canonical_host(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who asks: the principal of a session, its peer address, its listener and the groups it belongs to.
+    """Who asks: the principal of a session, the groups it belongs to, and how it came in.
 
-    `key` identifies everything that address- and name-based rules can depend on; caches use it.
+    `scope` is a ceiling on whatever else would be allowed, None without one. `client_id` is what the client
+    says of itself: never a reason to trust it. `key` identifies everything that address- and name-based rules
+    can depend on; caches use it.
     """
 
     principal: Principal
     host: str
     listener: str = ""
     groups: tuple[str, ...] = ()
+    mechanism: str = ""
+    tls: bool = False
+    client_id: str = ""
+    scope: tuple[str, ...] | None = None
     key: tuple[str, ...] = field(init=False, compare=False, repr=False, default=())
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ from rivven.protocol.codec import (
     request_header_bytes,
     write_request,
 )
+from rivven.security.authn.authenticator import Authenticated
 from rivven.security.authz.acl import AclAuthorizer
 from rivven.tasks import Tasks
 from rivven.testing.authorizers import DenyAll
@@ -253,7 +254,7 @@ class World:
         """One request through codec and dispatch; the decoded answer."""
         dispatch = self._dispatch[deny_all]
         session = Session(LISTENER, "10.0.0.1", None)
-        session.become(Principal("User", user), None)
+        session.become(Authenticated(Principal("User", user)), "PLAIN")
         header = request_header_bytes(RequestHeader(key, version, 3, "test"))
         frame = memoryview(bytearray(header + write_request(key, version, request)))
         call = dispatch.accept(session, frame)

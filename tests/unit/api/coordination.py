@@ -20,6 +20,7 @@ from rivven.protocol.codec import (
     request_header_bytes,
     write_request,
 )
+from rivven.security.authn.authenticator import Authenticated
 from rivven.security.authz.acl import AclAuthorizer
 from rivven.tasks import Tasks
 from rivven.types import AclBinding, Operation, PatternType, Permission, Principal, ResourceType
@@ -103,7 +104,7 @@ class Coordination:
         """One request through codec and dispatch; the decoded answer."""
         key = ApiKey(request.__api_key__)
         session = Session(LISTENER, "10.0.0.1", None)
-        session.become(Principal("User", user), None)
+        session.become(Authenticated(Principal("User", user)), "PLAIN")
         header = request_header_bytes(RequestHeader(key, version, 3, "app"))
         frame = memoryview(bytearray(header + write_request(key, version, request)))
         call = self._dispatch.accept(session, frame)

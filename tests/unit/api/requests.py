@@ -7,6 +7,7 @@ from typing import Any
 from rivven.api.context import RequestContext
 from rivven.api.session import ListenerInfo, Session
 from rivven.protocol import messages as m
+from rivven.security.authn.authenticator import Authenticated
 from rivven.security.authz.access import Access
 from rivven.security.authz.authorizer import Authorizer
 from rivven.testing.authorizers import AllowAll
@@ -19,7 +20,7 @@ LISTENER = ListenerInfo("main", tls=False, sasl=True, advertised_host="broker.ex
 def context(version: int = 9, authorizer: Authorizer | None = None) -> RequestContext:
     """A request of alice."""
     session = Session(LISTENER, "127.0.0.1", None)
-    session.become(Principal("User", "alice"), None)
+    session.become(Authenticated(Principal("User", "alice")), "PLAIN")
     access = Access(session.subject, [authorizer or AllowAll()])
     return RequestContext(0, version, 1, "test", session, access, NOW_MS)
 

@@ -20,6 +20,7 @@ from rivven.protocol.codec import (
     write_request,
 )
 from rivven.protocol.exceptions import ProtocolError, UnsupportedApi
+from rivven.security.authn.authenticator import Authenticated
 from rivven.testing.authorizers import AllowAll, DenyAll
 from rivven.types import Operation, Principal, ResourceType
 
@@ -64,7 +65,7 @@ def frame(api: ApiKey, version: int, request, correlation: int = 7) -> memoryvie
 def session(principal: str | None = "User:alice") -> Session:
     made = Session(LISTENER, "127.0.0.1", None)
     if principal is not None:
-        made.become(Principal.parse(principal), None)
+        made.become(Authenticated(Principal.parse(principal)), "PLAIN")
     return made
 
 

@@ -1,6 +1,7 @@
 """A session is nobody until it becomes somebody, and somebody only until its end."""
 
 from rivven.api.session import Session
+from rivven.security.authn.authenticator import Authenticated
 from rivven.types import ANONYMOUS, Principal
 from tests.unit.api.requests import LISTENER, context
 
@@ -9,12 +10,12 @@ def test_identity_and_its_end() -> None:
     session = Session(LISTENER, "10.0.0.1", None)
     assert not session.authenticated
     assert not session.expects_raw_token
-    session.become(Principal("User", "alice"), 1000)
+    session.become(Authenticated(Principal("User", "alice"), expires_at_ms=1000), "PLAIN")
     assert session.authenticated
     assert session.subject is not None
     assert (str(session.subject.principal), session.subject.host) == ("User:alice", "10.0.0.1")
     assert [session.expired(now) for now in (999, 1000)] == [False, True]
-    session.become(Principal("User", "alice"), None)
+    session.become(Authenticated(Principal("User", "alice")), "PLAIN")
     assert not session.expired(10**15)
 
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rivven.config.load import ConfigError, load, parse_yaml, validate
-from rivven.config.models import Config, parse_address
+from rivven.config.models import Config
+from rivven.config.values import parse_address
 
 LISTENER = "listeners: [{name: main, bind: '127.0.0.1:9093', protocol: sasl_ssl}]\n"
 TLS = "server: {tls: {cert_path: server.crt, key_path: server.key}}\n"

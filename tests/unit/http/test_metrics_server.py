@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from rivven.config.models import Address
+from rivven.config.values import Address
 from rivven.http.metrics_server import MetricsServer
 from rivven.telemetry import Metrics
 

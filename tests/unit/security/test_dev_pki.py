@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from rivven.config.models import TlsConfig
+from rivven.config.listeners import TlsConfig
 from rivven.security.certificate import certificates_in, validity
 from rivven.security.dev_pki import DevPki, ensure_dev_pki
 from rivven.security.private_files import PrivateFileError
