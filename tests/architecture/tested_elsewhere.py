@@ -45,6 +45,11 @@ ELSEWHERE = (
         "refusals are tested as a user meets them: file, key and reason of a whole file",
     ),
     Elsewhere(
+        ("rivven.metadata.families",),
+        ("unit/metadata/test_family.py",),
+        "a list; what being on it means is tested with a family of the test's own",
+    ),
+    Elsewhere(
         ("rivven.config.development", "rivven.telemetry.documentation"),
         ("unit/config/test_documentation.py", "dev/test_first_start.py"),
         "compared with the files and pages that must say the same",
