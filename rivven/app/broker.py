@@ -19,10 +19,13 @@ from typing import Any
 from rivven.api.catalogue import build_table
 from rivven.api.dispatch import Dispatch
 from rivven.api.memory import MemoryBudget
+from rivven.app.authentication import Authentication, load_mechanisms
+from rivven.app.authorization import build_chain
 from rivven.app.failures import ExitCode, StartFailed, address_failure
 from rivven.app.first_start import ensure_credentials, ensure_dev_certificates
 from rivven.app.handlers import build_handlers
 from rivven.app.network import Network, whole
+from rivven.app.sessions import SessionsFollowMetadata
 from rivven.app.storage import Storage
 from rivven.clock import SystemClock
 from rivven.config.models import Config
@@ -38,16 +41,11 @@ from rivven.metadata.service import MetadataService
 from rivven.protocol.api import ApiKey
 from rivven.replication.replicas import Replicas
 from rivven.security.admission import Admission
-from rivven.security.authn.credentials import StoredCredentials
-from rivven.security.authn.sources import load_authenticators
-from rivven.security.authz.authorizer import Authorizer
-from rivven.security.authz.sources import AuthorizerSettings, load_authorizers
-from rivven.security.bootstrap import load_decoy_key
-from rivven.security.extensions import UnknownExtension
+from rivven.security.authz.chain import AuthorizerChain
+from rivven.security.sessions import Sessions
 from rivven.tasks import Tasks
 from rivven.telemetry import Metrics
 from rivven.telemetry.metrics import COMPACTION_TOTALS
-from rivven.types import ANONYMOUS
 
 OFFSETS_TOPIC = "__consumer_offsets"
 
@@ -66,6 +64,7 @@ class Broker:
         self._requests = Tasks()
         self._metrics = Metrics({int(key): key.name for key in ApiKey})
         self._network = Network(config)
+        self._sessions = Sessions()
         self._client_workers = WorkerPool()
         self._storage = Storage(config, self._clock, self._metrics, self._client_workers)
         self._cleaner_workers = WorkerPool(job_seconds_max=CLEANING_SECONDS_MAX, niceness=NICENESS)
@@ -98,7 +97,7 @@ class Broker:
         await self._storage.forget_unknown(metadata.image.topics_by_id)
         self._follow_metadata(metadata, replicas)
         self._groups = await self._open_groups(metadata, replicas)
-        self._accept_connections(metadata, replicas, self._groups)
+        self._accept_connections(metadata, replicas, self._groups, Authentication(config, metadata))
         self._start_background(metadata, replicas)
         self._ready = True
 
@@ -186,22 +185,15 @@ class Broker:
         metadata.on_commit(lambda _events: changed.set())
         self._tasks.spawn(follow(), "follow the metadata")
 
-    def _authorizers(self, metadata: MetadataService) -> list[Authorizer]:
-        config = self._config
-        super_users = list(config.authorization.super_users)
-        if config.insecure:
-            # Who reaches a listener without authentication may do everything; who logs in is judged as ever.
-            super_users.append(str(ANONYMOUS))
-        settings = AuthorizerSettings(tuple(super_users), config.authorization.allow_everyone_if_no_acl_found)
-        try:
-            return load_authorizers(config.authorization.authorizers, settings, lambda: metadata.image.acls)
-        except UnknownExtension as error:
-            raise StartFailed(
-                f"authorization.authorizers: {error}", "name an installed authorizer", ExitCode.CONFIG
-            ) from None
+    def _authorization(self, metadata: MetadataService) -> AuthorizerChain:
+        return build_chain(self._config, metadata)
 
     def _accept_connections(
-        self, metadata: MetadataService, replicas: Replicas, groups: GroupCoordinator
+        self,
+        metadata: MetadataService,
+        replicas: Replicas,
+        groups: GroupCoordinator,
+        authentication: Authentication,
     ) -> None:
         config, limits = self._config, self._config.limits
         admission = Admission(
@@ -214,13 +206,6 @@ class Broker:
         requests = MemoryBudget(limits.request_memory_bytes)
         responses = MemoryBudget(limits.response_memory_bytes)
         self._metrics.watch_memory(lambda: requests.used_bytes, lambda: responses.used_bytes)
-        mechanisms = {name for listener in config.listeners for name in listener.sasl}
-        try:
-            source = load_authenticators(mechanisms)
-        except UnknownExtension as error:
-            raise StartFailed(
-                f"listeners.sasl: {error}", "name an installed mechanism", ExitCode.CONFIG
-            ) from None
         handlers = build_handlers(
             metadata=metadata,
             replicas=replicas,
@@ -237,17 +222,18 @@ class Broker:
         )
         dispatch = Dispatch(
             build_table(handlers),
-            self._authorizers(metadata),
+            self._authorization(metadata),
             self._clock,
             self._metrics,
             handlers.authentication.raw_token,
         )
-        decoy_key = load_decoy_key(config.data_dir, os.urandom)
+        SessionsFollowMetadata(self._sessions, metadata, self._clock)
         self._network.open(
+            sessions=self._sessions,
             dispatch=dispatch,
             admission=admission,
-            source=source,
-            credentials=StoredCredentials(lambda: metadata.image, decoy_key, config.auth.scram.iterations),
+            source=load_mechanisms(config),
+            credentials=authentication.services,
             request_budget=requests,
             clock=self._clock,
             metrics=self._metrics,

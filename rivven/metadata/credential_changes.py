@@ -7,15 +7,19 @@ or iterations out of bounds.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from rivven.errors import ErrorCode, RivvenError
 from rivven.metadata import records as r
 from rivven.metadata.commands import AlterScram, ScramDeletion, ScramUpsertion, StoreScram
 from rivven.metadata.image import MetadataImage
-from rivven.protocol.scram import ITERATIONS_MIN, ScramMechanism, verifier_from_salted_password
-
-ALTERED_ITERATIONS_MAX = 16_384
-"""Kafka's limit for what API 51 stores: clients pay for every round at each login."""
+from rivven.metadata.users import UserForgotten, UserSettingsFamily
+from rivven.protocol.scram import (
+    ITERATIONS_MAX,
+    ITERATIONS_MIN,
+    ScramMechanism,
+    verifier_from_salted_password,
+)
 
 SALT_BYTES_MAX = 1_024
 """Far above the 16 to 32 bytes in use; the salt travels in every login."""
@@ -29,7 +33,7 @@ USERS_MAX = 100_000
 Result = dict[str, RivvenError | None]
 
 
-def alter_scram(image: MetadataImage, command: AlterScram) -> tuple[tuple[r.MetadataEvent, ...], Result]:
+def alter_scram(image: MetadataImage, command: AlterScram) -> tuple[tuple[Any, ...], Result]:
     """See `AlterScram`."""
     changes: list[ScramDeletion | ScramUpsertion] = [*command.deletions, *command.upsertions]
     mentions = Counter((change.user, change.mechanism) for change in changes)
@@ -55,8 +59,23 @@ def alter_scram(image: MetadataImage, command: AlterScram) -> tuple[tuple[r.Meta
             events.setdefault(user, []).append(event)
         except RivvenError as error:
             results[user] = error
-    kept = [event for user, of_user in events.items() if results[user] is None for event in of_user]
+    kept: list[Any] = []
+    for user, of_user in events.items():
+        if results[user] is None:
+            kept.extend(of_user)
+            kept.extend(_forgotten(image, user, of_user))
     return tuple(kept), results
+
+
+def _forgotten(image: MetadataImage, user: str, changes: list[r.MetadataEvent]) -> list[UserForgotten]:
+    """A user whose last credential goes takes its settings along: the name may be used again."""
+    left = {verifier.mechanism for verifier in image.scram_credentials(user)}
+    for change in changes:
+        if isinstance(change, r.ScramUpserted):
+            left.add(change.verifier.mechanism)
+        elif isinstance(change, r.ScramDeleted):
+            left.discard(change.mechanism)
+    return [UserForgotten(user)] if not left and image.of(UserSettingsFamily).has_settings(user) else []
 
 
 def store_scram(image: MetadataImage, command: StoreScram) -> tuple[r.MetadataEvent, ...]:
@@ -77,8 +96,9 @@ def _deletion(image: MetadataImage, change: ScramDeletion) -> r.MetadataEvent:
 def _upsertion(change: ScramUpsertion) -> r.MetadataEvent:
     mechanism = _mechanism(change.mechanism)
     _check_user(change.user)
-    if not ITERATIONS_MIN <= change.iterations <= ALTERED_ITERATIONS_MAX:
-        raise _unacceptable(f"iterations must be {ITERATIONS_MIN} to {ALTERED_ITERATIONS_MAX}")
+    # Kafka stores at most 16,384; clients accept up to a million, and passwords people choose need them.
+    if not ITERATIONS_MIN <= change.iterations <= ITERATIONS_MAX:
+        raise _unacceptable(f"iterations must be {ITERATIONS_MIN} to {ITERATIONS_MAX}")
     if not 0 < len(change.salt) <= SALT_BYTES_MAX:
         raise _unacceptable(f"the salt must have 1 to {SALT_BYTES_MAX} bytes")
     if len(change.salted_password) != mechanism.key_bytes:

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from rivven.metadata.family import Family
+from rivven.metadata.users import UserSettingsFamily
 
-FAMILIES: tuple[type[Family], ...] = ()
+FAMILIES: tuple[type[Family], ...] = (UserSettingsFamily,)

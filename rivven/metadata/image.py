@@ -50,12 +50,14 @@ class MetadataImage:
         "_families",
         "_family_of_event",
         "_scram",
+        "_scram_versions",
         "acl_version",
         "broker_configs",
         "broker_configs_version",
         "cluster_id",
         "next_producer_id",
         "partition_count",
+        "scram_version",
         "topics",
         "topics_by_id",
         "version",
@@ -75,7 +77,9 @@ class MetadataImage:
         self.acl_version = 0
         self._acls: dict[AclBinding, None] = {}
         self._acl_view: tuple[AclBinding, ...] | None = ()
+        self.scram_version = 0
         self._scram: dict[str, dict[ScramMechanism, ScramVerifier]] = {}
+        self._scram_versions: dict[str, int] = {}
         self._collisions: dict[str, str] = {}
         self._families: dict[type[Family], Family] = {kind: kind() for kind in FAMILIES}
         self._family_of_event = {
@@ -122,6 +126,10 @@ class MetadataImage:
         """All credentials of a user, by mechanism; empty when there is no such user."""
         credentials = self._scram.get(user, {})
         return [credentials[mechanism] for mechanism in sorted(credentials, key=lambda one: one.value)]
+
+    def scram_version_of(self, user: str) -> int:
+        """The image's version when the user's credentials last changed, 0 for a user without any."""
+        return self._scram_versions.get(user, 0)
 
     @property
     def has_credentials(self) -> bool:
@@ -179,10 +187,13 @@ class MetadataImage:
         match event:
             case r.ScramUpserted(user, verifier):
                 self._scram.setdefault(user, {})[verifier.mechanism] = verifier
+                self._scram_versions[user] = self.scram_version = self.version
             case r.ScramDeleted(user, mechanism):
                 del self._scram[user][mechanism]
+                self._scram_versions[user] = self.scram_version = self.version
                 if not self._scram[user]:
                     del self._scram[user]
+                    del self._scram_versions[user]
             case r.AclsAdded(bindings):
                 self._acls.update(dict.fromkeys(bindings))
                 self._acls_changed()

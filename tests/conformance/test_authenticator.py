@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rivven.protocol import scram
-from rivven.protocol.scram import ScramMechanism, ScramVerifier
+from rivven.protocol.scram import ScramMechanism
 from rivven.security.authn.authenticator import (
     AuthContext,
     Authenticated,
@@ -20,11 +20,12 @@ from rivven.security.authn.authenticator import (
     Rejected,
     Step,
 )
-from rivven.security.authn.credentials import StoredCredentials
+from rivven.security.authn.credentials import Shape
 from rivven.security.authn.sasl import SaslExchange, SaslState
 from rivven.security.authn.sources import AUTHENTICATORS, load_authenticators
 from rivven.testing.canary import leaks
 from rivven.types import Principal
+from tests.unit.security.authn.directory import Store, Stored, services
 
 USER, PASSWORD = "alice", "canary-Pa55word"
 CONTEXT = AuthContext("main", "10.0.0.1", True)
@@ -33,17 +34,8 @@ VERIFIERS = {
 }
 
 
-class Directory:
-    version = 1
-
-    def scram_verifier(self, user: str, mechanism: ScramMechanism) -> ScramVerifier | None:
-        return VERIFIERS[mechanism] if user == USER else None
-
-    def scram_users(self) -> list[str]:
-        return [USER]
-
-
-CREDENTIALS = StoredCredentials(Directory, b"k" * 32)
+STORE = Store(Stored(USER, verifiers=tuple(VERIFIERS.values())))
+CREDENTIALS = services(STORE, shapes=(Shape(4096, 32),))
 
 
 class ScramClient:

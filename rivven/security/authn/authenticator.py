@@ -105,6 +105,10 @@ class Credentials(Protocol):
         """A verifier that no password satisfies, always the same for the same name."""
         ...
 
+    def identity(self, user: str) -> Authenticated | None:
+        """Who the user is as of now, with its groups and its credential; None unless it may log in."""
+        ...
+
 
 class Authenticator(Protocol):
     """One conversation. After `Authenticated` or `Rejected` every further step is `Rejected`."""

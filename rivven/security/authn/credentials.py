@@ -1,107 +1,70 @@
-"""What mechanisms may ask about users, answered from the committed metadata; and decoys for unknown users.
+"""Decoys: what an unknown user is asked to prove, so that it looks like a known one.
 
-An unknown user gets a challenge that looks like a known one's: a salt derived from its name by a secret key
-(the same at every try and after every restart), and a salt length and iteration count that real users here
-have. Nothing that can be observed from outside may depend on whether a user exists.
+An unknown, disabled or wrong-mechanism user gets a challenge with a salt derived from its name by a secret
+key (the same at every try and after every restart) and a salt length and iteration count out of a fixed table
+of those that tools produce. Nothing that can be observed from outside may depend on whether a user exists.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from rivven.protocol.scram import ScramMechanism, ScramVerifier
-from rivven.security.authn.passwords import GENERATED_ITERATIONS, SALT_BYTES
+from rivven.security.authn.passwords import GENERATED_ITERATIONS, SALT_BYTES, TYPED_ITERATIONS
 
-Shape = tuple[int, int]
-"""(salt bytes, iterations): what a challenge reveals about how a verifier was made."""
 
-SCANNED_USERS_MAX = 1_000
-"""Users whose shapes are looked at: the scan runs on the loop, at the first login after a change (1 ms)."""
+class Shape(NamedTuple):
+    """What a challenge reveals about how a verifier was made."""
+
+    iterations: int
+    salt_bytes: int
+
+
+DEFAULT_SHAPES = (
+    Shape(GENERATED_ITERATIONS, SALT_BYTES),
+    Shape(TYPED_ITERATIONS, SALT_BYTES),
+    Shape(4096, 26),  # Kafka's kafka-configs.sh: a random number in base 36
+    Shape(8192, 26),  # the same as its documentation shows it, with iterations=8192
+    Shape(4096, 64),  # librdkafka's administration client, when it makes the salt
+)
+"""Verifiers as our tools and Kafka's make them."""
 
 SHAPES_MAX = 16
-"""Distinct shapes a decoy chooses from; each costs one hash per login attempt."""
+"""Shapes a decoy chooses from; each costs one hash per login attempt."""
 
 
-class ScramDirectory(Protocol):
-    """The stored credentials; the metadata image is one."""
+class Decoys:
+    """Verifiers nobody has the password of. `key` is the secret of `bootstrap.load_decoy_key`."""
 
-    @property
-    def version(self) -> int:
-        """Changes whenever a credential does."""
-        ...
+    def __init__(self, key: bytes, shapes: Sequence[Shape] = DEFAULT_SHAPES) -> None:
+        if not 0 < len(shapes) <= SHAPES_MAX:
+            raise ValueError(f"1 to {SHAPES_MAX} shapes of decoys")
+        self._key = key
+        self._shapes = tuple(shapes)
 
-    def scram_verifier(self, user: str, mechanism: ScramMechanism) -> ScramVerifier | None: ...
-
-    def scram_users(self) -> Sequence[str]: ...
-
-
-class StoredCredentials:
-    """Implements `Credentials` over a directory that is replaced or changes behind `directory()`.
-
-    `decoy_key` is the secret of `bootstrap.load_decoy_key`; `iterations` is what a decoy shows while nobody
-    has a credential of its mechanism.
-    """
-
-    def __init__(
-        self,
-        directory: Callable[[], ScramDirectory],
-        decoy_key: bytes,
-        iterations: int = GENERATED_ITERATIONS,
-    ) -> None:
-        self._directory = directory
-        self._decoy_key = decoy_key
-        self._default: Shape = (SALT_BYTES, iterations)
-        self._scanned: tuple[ScramDirectory, int] | None = None
-        self._shapes: dict[ScramMechanism, list[Shape]] = {}
-
-    def scram_verifier(self, user: str, mechanism: ScramMechanism) -> ScramVerifier | None:
-        """The user's verifier, None when there is no such credential."""
-        return self._directory().scram_verifier(user, mechanism)
-
-    def decoy_verifier(self, user: str, mechanism: ScramMechanism) -> ScramVerifier:
+    def verifier(self, user: str, mechanism: ScramMechanism) -> ScramVerifier:
         """A verifier no password satisfies. Its keys are a hash of the name, not of any password.
 
         The shape is the one whose keyed hash with the name is greatest: a shape that comes or goes changes
         the decoys that use it and no others.
         """
         name = user.encode("utf-8", errors="surrogatepass")
-        salt_bytes, iterations = max(
-            self._shapes_of(mechanism), key=lambda shape: self._derive(b"shape %d %d" % shape, name, 8)
-        )
+        shape = max(self._shapes, key=lambda one: self._derive(b"shape %d %d" % one, name, 8))
         what = mechanism.value.encode()
         return ScramVerifier(
             mechanism,
-            self._derive(b"salt " + what, name, salt_bytes),
-            iterations,
+            self._derive(b"salt " + what, name, shape.salt_bytes),
+            shape.iterations,
             self._derive(b"stored key " + what, name, mechanism.key_bytes),
             self._derive(b"server key " + what, name, mechanism.key_bytes),
         )
-
-    def _shapes_of(self, mechanism: ScramMechanism) -> list[Shape]:
-        directory = self._directory()
-        scanned = self._scanned
-        if scanned is None or scanned[0] is not directory or scanned[1] != directory.version:
-            self._shapes = _scan(directory)
-            self._scanned = (directory, directory.version)
-        return self._shapes.get(mechanism) or [self._default]
 
     def _derive(self, purpose: bytes, name: bytes, length: int) -> bytes:
         """`length` bytes of a keyed hash of purpose and name, in counter mode."""
         blocks = -(-length // 32)
         return b"".join(
-            hmac.digest(self._decoy_key, b"%d\0%s\0%s" % (block, purpose, name), "sha256")
+            hmac.digest(self._key, b"%d\0%s\0%s" % (block, purpose, name), "sha256")
             for block in range(blocks)
         )[:length]
-
-
-def _scan(directory: ScramDirectory) -> dict[ScramMechanism, list[Shape]]:
-    """The distinct shapes in use, per mechanism."""
-    users = directory.scram_users()[:SCANNED_USERS_MAX]
-    shapes: dict[ScramMechanism, list[Shape]] = {}
-    for mechanism in ScramMechanism:
-        verifiers = (directory.scram_verifier(user, mechanism) for user in users)
-        found = {(len(one.salt), one.iterations) for one in verifiers if one is not None}
-        shapes[mechanism] = sorted(found)[:SHAPES_MAX]
-    return shapes

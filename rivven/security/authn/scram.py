@@ -8,6 +8,7 @@ runs does not let it through. The server never runs a key derivation for a peer.
 from __future__ import annotations
 
 from base64 import b64encode
+from dataclasses import replace
 
 from rivven.protocol.exceptions import ScramError
 from rivven.protocol.scram import (
@@ -22,7 +23,6 @@ from rivven.protocol.scram import (
 )
 from rivven.security.authn.authenticator import (
     AuthContext,
-    Authenticated,
     Authenticator,
     Challenge,
     Credentials,
@@ -30,7 +30,6 @@ from rivven.security.authn.authenticator import (
     Rejected,
     Step,
 )
-from rivven.types import Principal
 
 NONCE_BYTES = 24
 """192 random bits, 32 characters on the wire."""
@@ -87,9 +86,10 @@ class ScramAuthenticator:
         except ScramError as error:
             whose = f"user {shown!r}" if known else f"unknown user {shown!r}"
             return Rejected(f"{error} ({whose})")
-        if not known or current != verifier:
+        identity = self._credentials.identity(user)
+        if not known or current != verifier or identity is None:
             return Rejected(f"the credential of user {shown!r} was changed or removed during the login")
-        return Authenticated(Principal("User", user), server_final)
+        return replace(identity, token=server_final)
 
 
 def scram_sha_256(context: AuthContext, credentials: Credentials, entropy: Entropy) -> Authenticator:

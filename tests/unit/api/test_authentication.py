@@ -20,9 +20,10 @@ from rivven.protocol.scram import (
 )
 from rivven.protocol.versions import ApiVersionsAnswers
 from rivven.security.admission import Admission
-from rivven.security.authn.authenticator import AuthContext
+from rivven.security.authn.authenticator import AuthContext, Authenticated
 from rivven.security.authn.sasl import SaslExchange
 from rivven.security.authn.sources import load_authenticators
+from rivven.types import Principal
 from tests.unit.api.requests import LISTENER, context
 from tests.unit.replication.data_plane import NOW_MS, StillClock
 
@@ -38,6 +39,9 @@ class Users:
 
     def decoy_verifier(self, user: str, mechanism: ScramMechanism) -> Any:
         return derive_verifier(mechanism, "no one's", b"fake" * 4, 4096)
+
+    def identity(self, user: str) -> Any:
+        return Authenticated(Principal("User", user)) if user == "alice" else None
 
 
 class Heard:

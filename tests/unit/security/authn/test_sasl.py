@@ -58,6 +58,9 @@ class NoUsers:
     def decoy_verifier(self, user: str, mechanism: ScramMechanism) -> ScramVerifier:
         raise AssertionError("not asked in these tests")
 
+    def identity(self, user: str) -> Authenticated | None:
+        return None
+
 
 def exchange(max_reauth_ms: int = 0) -> SaslExchange:
     return SaslExchange(

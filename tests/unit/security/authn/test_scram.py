@@ -12,9 +12,10 @@ import pytest
 from rivven.protocol import scram
 from rivven.protocol.scram import ScramMechanism, ScramVerifier
 from rivven.security.authn import scram as server
-from rivven.security.authn.authenticator import Authenticated, Challenge, Rejected, Step
-from rivven.security.authn.credentials import StoredCredentials
+from rivven.security.authn.authenticator import Authenticated, Challenge, Credential, Rejected, Step
+from rivven.security.authn.credentials import Shape
 from rivven.types import Principal
+from tests.unit.security.authn.directory import Store, Stored, services
 
 SHA_256, SHA_512 = ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512
 PASSWORD = "correct horse battery"
@@ -36,18 +37,14 @@ def seeded(seed: str = "seed") -> Callable[[int], bytes]:
     return draw
 
 
-class Directory:
-    """Credentials in a dict."""
+class Directory(Store):
+    """Users with one verifier each."""
 
     def __init__(self, *users: tuple[str, ScramVerifier]) -> None:
-        self.version = 1
-        self.stored = {(name, verifier.mechanism): verifier for name, verifier in users}
+        super().__init__(*(Stored(name, groups=("staff",), verifiers=(one,)) for name, one in users))
 
-    def scram_verifier(self, user: str, mechanism: ScramMechanism) -> ScramVerifier | None:
-        return self.stored.get((user, mechanism))
 
-    def scram_users(self) -> list[str]:
-        return sorted({name for name, _ in self.stored})
+SHAPES = (Shape(4096, 32),)
 
 
 def verifier(
@@ -59,7 +56,7 @@ def verifier(
 def conversation(
     directory: Directory, mechanism: ScramMechanism = SHA_256, key: bytes = b"k" * 32
 ) -> server.ScramAuthenticator:
-    return server.ScramAuthenticator(mechanism, StoredCredentials(lambda: directory, key), seeded())
+    return server.ScramAuthenticator(mechanism, services(directory, key, SHAPES), seeded())
 
 
 def log_in(
@@ -84,6 +81,8 @@ def test_the_right_password_authenticates_both_sides(mechanism: ScramMechanism, 
     assert isinstance(step, Authenticated)
     assert step.principal == Principal("User", user)
     assert step.expires_at_ms is None
+    assert step.groups == ("staff",)
+    assert step.credential == Credential("password", user, 2)
 
 
 def test_a_wrong_password_is_rejected_with_a_reason_for_the_operator_only() -> None:
@@ -101,13 +100,33 @@ def test_a_credential_of_the_other_mechanism_does_not_count() -> None:
     assert isinstance(step, Rejected)
 
 
+def test_a_disabled_user_is_rejected_as_an_unknown_one_is() -> None:
+    directory = Directory(("alice", verifier()))
+    directory.change("alice", enabled=False)
+    step = log_in(conversation(directory), "alice", PASSWORD)
+    assert step == Rejected("client-final: wrong proof (unknown user 'alice')")
+    directory.change("alice", enabled=True)
+    assert isinstance(log_in(conversation(directory), "alice", PASSWORD), Authenticated)
+
+
+def test_a_user_disabled_during_the_login_does_not_get_in() -> None:
+    directory = Directory(("alice", verifier()))
+    authenticator = conversation(directory)
+    first = scram.client_first("alice", "clientnonce")
+    challenge = authenticator.step(first.message, 0)
+    assert isinstance(challenge, Challenge)
+    directory.change("alice", enabled=False)
+    final, _ = scram.client_final(SHA_256, PASSWORD, first, scram.parse_server_first(challenge.token, first))
+    assert isinstance(authenticator.step(final, 0), Rejected)
+
+
 def test_a_user_removed_during_the_login_does_not_get_in() -> None:
     directory = Directory(("alice", verifier()))
     authenticator = conversation(directory)
     first = scram.client_first("alice", "clientnonce")
     challenge = authenticator.step(first.message, 0)
     assert isinstance(challenge, Challenge)
-    directory.stored.clear()
+    directory.delete("alice")
     final, _ = scram.client_final(SHA_256, PASSWORD, first, scram.parse_server_first(challenge.token, first))
     assert isinstance(authenticator.step(final, 0), Rejected)
 
@@ -118,7 +137,7 @@ def test_a_password_changed_during_the_login_does_not_let_the_old_one_in() -> No
     first = scram.client_first("alice", "clientnonce")
     challenge = authenticator.step(first.message, 0)
     assert isinstance(challenge, Challenge)
-    directory.stored["alice", SHA_256] = verifier(password="another")
+    directory.change("alice", verifiers=(verifier(password="another"),))
     final, _ = scram.client_final(SHA_256, PASSWORD, first, scram.parse_server_first(challenge.token, first))
     assert isinstance(authenticator.step(final, 0), Rejected)
 
@@ -185,7 +204,7 @@ def test_a_proof_can_be_tried_once() -> None:
 
 
 def test_server_nonces_differ_between_conversations() -> None:
-    credentials = StoredCredentials(lambda: Directory(("alice", verifier())), b"k" * 32)
+    credentials = services(Directory(("alice", verifier())))
     entropy = seeded()
     message = scram.client_first("alice", "clientnonce").message
     steps = [server.ScramAuthenticator(SHA_256, credentials, entropy).step(message, 0) for _ in range(50)]
@@ -219,14 +238,14 @@ class TestUnknownUsers:
         one = self.challenge(directory, "mallory")
         assert self.challenge(directory, "mallorx").salt != one.salt
         assert self.challenge(directory, "mallory", key=b"z" * 32).salt != one.salt
-        credentials = StoredCredentials(lambda: directory, b"k" * 32)
+        credentials = services(directory)
         assert (
             credentials.decoy_verifier("m", SHA_256).salt
             != credentials.decoy_verifier("m", SHA_512).salt[:32]
         )
 
     def test_it_looks_like_a_stored_verifier(self) -> None:
-        directory = Directory(("alice", verifier(iterations=8192)))
+        directory = Directory(("alice", verifier()))
         known, unknown = self.challenge(directory, "alice"), self.challenge(directory, "mallory")
         assert (len(unknown.salt), unknown.iterations) == (len(known.salt), known.iterations)
 
@@ -235,7 +254,10 @@ class TestUnknownUsers:
         calls: dict[str, int] = {}
 
         def count(user: str) -> int:
-            directory = Directory(("alice", verifier()))
+            directory = Directory(
+                ("alice", verifier()), ("disabled", verifier()), ("other", verifier(SHA_512))
+            )
+            directory.change("disabled", enabled=False)
             authenticator = conversation(directory)
             made = 0
             original = hmac.digest
@@ -253,13 +275,14 @@ class TestUnknownUsers:
                 assert isinstance(authenticator.step(final, 0), Rejected)
             return made
 
-        for user in ("alice", "mallory"):
+        for user in ("alice", "mallory", "disabled", "other"):
             calls[user] = count(user)
-        assert calls["alice"] == calls["mallory"] > 0
+        assert len(set(calls.values())) == 1
+        assert calls["alice"] > 0
 
     def test_the_time_is_about_the_same(self) -> None:
         directory = Directory(*((f"user{i}", verifier()) for i in range(3)))
-        credentials = StoredCredentials(lambda: directory, b"k" * 32)
+        credentials = services(directory)
 
         def best(user: str) -> float:
             message = scram.client_first(user, "clientnonce").message
