@@ -6,11 +6,13 @@ taken in `security.authn`, the closing of sockets in `server`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from rivven.security.authn.authenticator import NO_CREDENTIAL, Authenticated, Credential
 from rivven.security.authn.sasl import SaslExchange
 from rivven.security.authz.authorizer import Subject
+from rivven.security.sessions import Sessions
 from rivven.types import ANONYMOUS
 
 
@@ -25,19 +27,33 @@ class ListenerInfo:
     advertised_port: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Session:
-    """One connection's identity. `subject` is None until authentication has succeeded."""
+    """One connection's identity. `subject` is None until authentication has succeeded.
+
+    From then on it is among the live `sessions`, which may end it. `connected_at_ms` is wall-clock time.
+    """
 
     listener: ListenerInfo
     host: str
     exchange: SaslExchange | None
+    sessions: Sessions = field(default_factory=Sessions)
+    connected_at_ms: int = 0
     subject: Subject | None = None
     expires_at_ms: int | None = None
     credential: Credential = NO_CREDENTIAL
+    certificate: Credential | None = None
+    """The client certificate of the TLS connection, when SASL says who the client is."""
+    certificate_expires_at_ms: int | None = None
     client_software: str = ""
     closing: str = ""
     """Why the connection must close once pending answers have left; empty while it may go on."""
+    closer: Callable[[str], None] | None = None
+    """How the connection is told that its session has ended."""
+    id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.id = self.sessions.new_id()
 
     @property
     def authenticated(self) -> bool:
@@ -48,12 +64,33 @@ class Session:
         """After SaslHandshake v0 the next frames are bare SASL tokens (kafka.md 2.7)."""
         return self.exchange is not None and self.exchange.raw_tokens
 
+    def subject_of(self, client_id: str) -> Subject | None:
+        """The subject of a request that says it comes from `client_id`."""
+        subject = self.subject
+        if subject is not None and subject.client_id != client_id:
+            subject = self.subject = replace(subject, client_id=client_id)
+        return subject
+
     def expired(self, now_ms: int) -> bool:
         """Whether the identity has ended (KIP-368): only a SASL request may come now."""
         return self.expires_at_ms is not None and now_ms >= self.expires_at_ms
 
+    @property
+    def credentials(self) -> tuple[Credential, ...]:
+        """What the identity rests on."""
+        if self.certificate is None:
+            return (self.credential,)
+        return (self.credential, self.certificate)
+
+    def end(self, reason: str) -> None:
+        """Take no more requests, let answers in flight leave, close (see `security.sessions`)."""
+        if not self.closing:
+            self.closing = reason
+            if self.closer is not None:
+                self.closer(reason)
+
     def become(self, identity: Authenticated, mechanism: str) -> None:
-        """Take an identity (first authentication or re-authentication)."""
+        """Take an identity (first authentication or re-authentication) and be a live session."""
         self.subject = Subject(
             principal=identity.principal,
             host=self.host,
@@ -63,8 +100,10 @@ class Session:
             tls=self.listener.tls,
             scope=identity.scope,
         )
-        self.expires_at_ms = identity.expires_at_ms
+        ends = [end for end in (identity.expires_at_ms, self.certificate_expires_at_ms) if end is not None]
+        self.expires_at_ms = min(ends, default=None)
         self.credential = identity.credential
+        self.sessions.add(self)
 
     def become_anonymous(self) -> None:
         """On a listener without SASL every peer is ``User:ANONYMOUS``."""

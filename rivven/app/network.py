@@ -17,6 +17,7 @@ from rivven.config.models import Config
 from rivven.security.admission import Admission
 from rivven.security.authn.authenticator import AuthContext, AuthenticatorSource, Credentials
 from rivven.security.authn.sasl import SaslExchange
+from rivven.security.sessions import Sessions
 from rivven.security.tls import TlsConfigError, server_context
 from rivven.server.listener import ConnectionLimits, Listener, bind_sockets
 from rivven.telemetry import Metrics
@@ -46,6 +47,7 @@ class Network:
         admission: Admission,
         source: AuthenticatorSource,
         credentials: Credentials,
+        sessions: Sessions,
         request_budget: MemoryBudget,
         clock: Clock,
         metrics: Metrics,
@@ -66,6 +68,7 @@ class Network:
                 sockets,
                 tls_context=_tls_context(config, settings),
                 new_exchange=_new_exchange(settings, source, credentials, max_reauth_ms),
+                sessions=sessions,
                 dispatch=dispatch,
                 admission=admission,
                 limits=limits,

@@ -213,8 +213,9 @@ _NETWORK = (
     _fixed(
         "connections.max.reauth.ms",
         Kind.LONG,
-        0,
-        "The longest SASL session before a client must authenticate again (KIP-368); 0: no limit.",
+        3_600_000,
+        "The longest SASL session before a client must authenticate again (KIP-368), or up to a tenth less;"
+        " 0: no limit.",
         minimum=0,
     ),
 )

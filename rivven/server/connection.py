@@ -24,7 +24,8 @@ from rivven.protocol.api import ApiKey
 from rivven.protocol.connection import Connection as ProtocolCore
 from rivven.protocol.connection import Frame
 from rivven.protocol.exceptions import ProtocolError
-from rivven.server.transport import Transport, WouldBlock, as_views
+from rivven.server.frame_memory import FrameMemory
+from rivven.server.transport import Transport, WouldBlock, as_views, tls_reason
 from rivven.tasks import Tasks
 
 _log = logging.getLogger("rivven.server")
@@ -32,13 +33,8 @@ _log = logging.getLogger("rivven.server")
 WRITE_HIGH_WATER_BYTES = 1 << 20
 """Above this many unsent answer bytes the connection is not read and starts no further request."""
 
-LEASED_FRAME_BYTES = 128 * 1024
-"""Frames above this size take a lease from the request memory budget before they are received; smaller ones
-are bounded by connections times requests in flight."""
-
-LEASED_STRANGER_FRAME_BYTES = 16 * 1024
-"""The same before authentication, from a budget of its own: whoever has not logged in must not be able to
-make those who have wait."""
+ENDED_SECONDS_MAX = 0.5
+"""Time for answers in flight once a session was ended: whoever lost a right is gone within a second."""
 
 _PRODUCE = ApiKey.PRODUCE.to_bytes(2, "big")
 _PARKED = frozenset({ApiKey.FETCH, ApiKey.JOIN_GROUP, ApiKey.SYNC_GROUP})
@@ -79,9 +75,13 @@ class ClientConnection:
         requests_in_flight_max: int,
         observer: ConnectionObserver,
         closed: Callable[[ClientConnection], None],
+        identify: Callable[[Session, bytes | None], None] | None = None,
     ) -> None:
         self.transport = transport
         self.session = session
+        session.closer = self._session_ended
+        self.closing_since = 0.0
+        self._identify = identify
         self.state = State.HANDSHAKE if transport.tls else State.OPEN
         self.opened_at = clock.monotonic()
         self.last_activity = self.opened_at
@@ -89,8 +89,7 @@ class ClientConnection:
         self._dispatch = dispatch
         self._clock = clock
         self._tasks = tasks
-        self._request_budget = request_budget
-        self._stranger_budget = stranger_budget
+        self._memory = FrameMemory(request_budget, stranger_budget, self._update_reading)
         self._in_flight_max = requests_in_flight_max
         self._observer = observer
         self._closed = closed
@@ -103,10 +102,6 @@ class ClientConnection:
         self._out: deque[memoryview] = deque()
         self._out_bytes = 0
         self._response_leases: list[Lease] = []
-        self._request_lease: Lease | None = None
-        self._awaiting_lease: Callable[[Lease], None] | None = None
-        self._awaiting_budget = request_budget
-        self._held_leases: dict[int, Lease] = {}
         self._reader_on = False
         self._writer_on = False
         self._draining = False
@@ -153,9 +148,19 @@ class ClientConnection:
             return
         _log.info("closing %s:%s: %s", self.session.listener.name, self.session.host, reason)
         self.state = State.CLOSING
+        self.closing_since = self._clock.monotonic()
         self._queue.clear()
         self._set_reader(False)
         self._maybe_finish()
+
+    def _session_ended(self, reason: str) -> None:
+        """The identity was taken away: nothing more is read or begun, what waits for others is dropped, and
+        a peer that does not take its answers does not keep the connection."""
+        self.close_after_answers(reason)
+        if self._exclusive is not None and self._exclusive_key in _PARKED:
+            self._exclusive.cancel()
+        if self.state is not State.CLOSED:
+            self._loop.call_later(ENDED_SECONDS_MAX, self.abort, reason)
 
     def abort(self, reason: str, *, level: int = logging.INFO) -> None:
         """Close now, whatever is pending."""
@@ -175,15 +180,10 @@ class ClientConnection:
         self._closed(self)
 
     def _release_all(self) -> None:
-        if self._awaiting_lease is not None:
-            self._awaiting_budget.forget(self._awaiting_lease)
-            self._awaiting_lease = None
-        if self._request_lease is not None:
-            self._request_lease.release()
-        for lease in (*self._response_leases, *self._held_leases.values()):
+        self._memory.release_all()
+        for lease in self._response_leases:
             lease.release()
         self._response_leases.clear()
-        self._held_leases.clear()
         self._out.clear()
         self._queue.clear()
 
@@ -213,7 +213,7 @@ class ClientConnection:
         return (
             self.state is State.OPEN
             and not self._draining
-            and self._awaiting_lease is None
+            and not self._memory.waiting
             and self._out_bytes <= WRITE_HIGH_WATER_BYTES
             and self._core.pending < (self._in_flight_max if self.session.authenticated else 1)
         )
@@ -255,11 +255,18 @@ class ClientConnection:
             self._set_writer(wait.needs_write)
             return False
         except ssl.SSLError as error:
-            self.abort(f"TLS handshake failed: {_tls_reason(error)}")
+            self.abort(f"TLS handshake failed: {tls_reason(error)}")
             return False
         self._set_writer(False)
         self.state = State.OPEN
         self.last_activity = self._clock.monotonic()
+        if self._identify is not None:
+            self._identify(self.session, self.transport.peer_certificate())
+            if self.session.closing:
+                self.abort(self.session.closing)
+                return False
+            if self.session.authenticated:
+                self._core.authenticated()
         return True
 
     def _receive(self) -> None:
@@ -281,43 +288,19 @@ class ClientConnection:
             self._observer.received(size)
             frames = core.bytes_received(size)
             if frames:
-                if self._request_lease is not None:
-                    # A leased frame has a buffer of its own and comes alone; answering it ends the lease.
-                    self._held_leases[frames[0].sequence] = self._request_lease
-                    self._request_lease = None
+                self._memory.arrived(frames[0].sequence)
                 self._queue.extend(frames)
                 self._pump()
                 if core.failure is not None:
                     raise core.failure
                 if self.state is not State.OPEN:
                     return
-            self._lease_large_frame(core.expected_bytes)
+            self._memory.expect(core.expected_bytes, known=self.session.authenticated)
             if not filled and not transport.tls:
                 break
         self._update_reading()
         if self._reader_on and transport.pending() and self._continue_reading is None:
             self._continue_reading = self._loop.call_soon(self._resume_reading)
-
-    def _lease_large_frame(self, expected: int) -> None:
-        """Once a large frame's size is known its memory is reserved, in arrival order over all
-        connections."""
-        known = self.session.authenticated
-        if expected <= (LEASED_FRAME_BYTES if known else LEASED_STRANGER_FRAME_BYTES):
-            return
-        if self._request_lease is not None or self._awaiting_lease is not None:
-            return
-
-        def granted(lease: Lease) -> None:
-            self._awaiting_lease = None
-            self._request_lease = lease
-            if self.state is State.CLOSED:
-                lease.release()
-                return
-            self._update_reading()
-
-        self._awaiting_lease = granted
-        self._awaiting_budget = self._request_budget if known else self._stranger_budget
-        self._awaiting_budget.take_whole(expected, granted)
 
     # -- requests --------------------------------------------------------------------------------------------
 
@@ -403,7 +386,7 @@ class ClientConnection:
             self._exclusive = None
             _release(call)
             if self.state is not State.CLOSED:
-                self.abort("the server is stopping")
+                self.abort(self.session.closing or "the server is stopping")
             return
         except Exception:  # noqa: BLE001 - an authorizer or the codec failed; else the client waits for ever
             _log.exception("unexpected error in API %d, closing the connection", self._exclusive_key)
@@ -425,9 +408,7 @@ class ClientConnection:
         self._update_reading()
 
     def _complete(self, sequence: int, buffers: Buffers | None) -> None:
-        lease = self._held_leases.pop(sequence, None)
-        if lease is not None:
-            lease.release()
+        self._memory.answered(sequence)
         ready = self._core.complete(sequence, buffers)
         if ready:
             views = as_views(ready)
@@ -483,13 +464,3 @@ def _release(call: Call | None) -> None:
     """Give back the memory of an answer that will not be sent."""
     if call is not None and call.context.lease is not None:
         call.context.lease.release()
-
-
-def _tls_reason(error: ssl.SSLError) -> str:
-    """One line for the log: the common mistakes named, the rest as OpenSSL says it."""
-    reason = error.reason or str(error)
-    if reason == "HTTP_REQUEST":
-        return "the peer speaks HTTP, this port speaks Kafka over TLS"
-    if reason in ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"):
-        return "the peer does not speak TLS (a plaintext client on a TLS port?)"
-    return reason.replace("_", " ").lower()

@@ -23,6 +23,7 @@ from rivven.protocol.connection import SCRATCH_BYTES
 from rivven.protocol.connection import Connection as ProtocolCore
 from rivven.security.admission import Admission
 from rivven.security.authn.sasl import SaslExchange
+from rivven.security.sessions import Sessions
 from rivven.server.connection import ClientConnection, ConnectionObserver, State
 from rivven.server.transport import PlainTransport, TlsTransport, Transport
 from rivven.tasks import Tasks
@@ -45,7 +46,15 @@ ACCEPT_PAUSE_S = 1.0
 SWEEP_INTERVAL_S = 0.25
 """How often deadlines are checked; they are seconds, so this is precise enough."""
 
+CLOSING_SECONDS_MAX = 10.0
+"""Time a connection has to be rid of its answers once nothing more is read from it: a peer that does not take
+them, or a long poll, must not keep it."""
+
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+Identify = Callable[[Session, bytes | None], None]
+"""What a client certificate (DER, None without one) means for a session, asked when the handshake is done."""
 
 
 class ListenerObserver(ConnectionObserver, Protocol):
@@ -90,6 +99,8 @@ class Listener:
         *,
         tls_context: Callable[[], ssl.SSLContext] | None,
         new_exchange: Callable[[str], SaslExchange] | None,
+        sessions: Sessions,
+        identify: Identify | None = None,
         dispatch: Dispatch,
         admission: Admission,
         limits: ConnectionLimits,
@@ -102,6 +113,8 @@ class Listener:
         self._sockets = sockets
         self._tls_context = tls_context
         self._new_exchange = new_exchange
+        self._sessions = sessions
+        self._identify = identify
         self._dispatch = dispatch
         self._admission = admission
         self._limits = limits
@@ -191,14 +204,20 @@ class Listener:
             sock.close()
             return
         exchange = self._new_exchange(host) if self._new_exchange is not None else None
-        session = Session(listener=self.info, host=host, exchange=exchange)
+        session = Session(
+            listener=self.info,
+            host=host,
+            exchange=exchange,
+            sessions=self._sessions,
+            connected_at_ms=self._clock.now_ms(),
+        )
         core = ProtocolCore(
             max_frame_bytes_unauthenticated=self._limits.frame_bytes_max_unauthenticated,
             max_frame_bytes=self._limits.frame_bytes_max,
             scratch=self._scratch,
             pool=self._pool,
         )
-        if exchange is None:
+        if exchange is None and self._identify is None:
             session.become_anonymous()
             core.authenticated()
         connection = ClientConnection(
@@ -213,6 +232,7 @@ class Listener:
             requests_in_flight_max=self._limits.requests_in_flight_max,
             observer=self._observer,
             closed=self._forget,
+            identify=self._identify,
         )
         self.connections.add(connection)
         self._observer.connection_opened(self.info.name)
@@ -220,6 +240,7 @@ class Listener:
 
     def _forget(self, connection: ClientConnection) -> None:
         self.connections.discard(connection)
+        self._sessions.remove(connection.session)
         self._observer.connection_closed(self.info.name)
         if not self.connections:
             self._emptied.set()
@@ -241,9 +262,20 @@ class Listener:
         elif not connection.authenticated:
             if age > self._admission.authentication_timeout_s:
                 connection.abort("not authenticated in time")
-        elif connection.session.expired(self._clock.now_ms()) and not connection.busy:
-            # Kafka would wait for the next request; an idle connection would stay open for ever.
-            connection.abort("the session expired")
+        elif connection.state is State.CLOSING:
+            if now - connection.closing_since > CLOSING_SECONDS_MAX:
+                connection.abort("closing took too long")
+        elif connection.session.expired(self._clock.now_ms()):
+            # Kafka would wait for the next request; an idle connection would stay open for ever. Who is
+            # logging in anew may finish: nothing else is served meanwhile.
+            exchange = connection.session.exchange
+            overdue = self._clock.now_ms() - (connection.session.expires_at_ms or 0)
+            if (
+                exchange is None
+                or not exchange.renewing
+                or overdue > self._admission.authentication_timeout_s * 1000
+            ):
+                connection.close_after_answers("the session expired")
         elif now - connection.last_activity > self._limits.idle_timeout_s and not connection.busy:
             connection.abort("idle")
 

@@ -65,6 +65,10 @@ class PlainTransport:
         _drop(buffers, sent)
         return sent
 
+    def peer_certificate(self) -> bytes | None:
+        """Nobody shows one here."""
+        return None
+
     def pending(self) -> int:
         """Decrypted bytes waiting inside the transport: none here."""
         return 0
@@ -131,6 +135,10 @@ class TlsTransport:
         _drop(buffers, sent)
         return sent
 
+    def peer_certificate(self) -> bytes | None:
+        """The client's certificate (DER), which the handshake has verified; None when it showed none."""
+        return self.socket.getpeercert(binary_form=True)
+
     def pending(self) -> int:
         return self.socket.pending()
 
@@ -169,6 +177,16 @@ def _drop(buffers: deque[memoryview], sent: int) -> None:
             return
         buffers.popleft()
         sent -= size
+
+
+def tls_reason(error: ssl.SSLError) -> str:
+    """One line for the log: the common mistakes named, the rest as OpenSSL says it."""
+    reason = error.reason or str(error)
+    if reason == "HTTP_REQUEST":
+        return "the peer speaks HTTP, this port speaks Kafka over TLS"
+    if reason in ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"):
+        return "the peer does not speak TLS (a plaintext client on a TLS port?)"
+    return reason.replace("_", " ").lower()
 
 
 def as_views(buffers: Sequence[bytes | bytearray | memoryview]) -> list[memoryview]:

@@ -32,6 +32,10 @@ from rivven.types import Principal
 REAUTHENTICATION_INTERVAL_MS = 1_000
 """Kafka's floor between two re-authentications of one connection: each costs a conversation."""
 
+REAUTHENTICATION_JITTER = 0.1
+"""A session's lifetime is shortened by up to this share: clients that came at the same time, after a restart,
+must not come back at the same time for ever."""
+
 TOKENS_MAX = 16
 """Tokens of one conversation. SCRAM needs 2, OAUTHBEARER 2; more is a peer that never finishes."""
 
@@ -113,6 +117,11 @@ class SaslExchange:
         if self.state is SaslState.TOKENS:
             return api_key == ApiKey.SASL_AUTHENTICATE
         return api_key == ApiKey.SASL_HANDSHAKE
+
+    @property
+    def renewing(self) -> bool:
+        """Whether an authenticated peer is proving itself anew: until it has, it may do nothing else."""
+        return self.session is not None and self.state is SaslState.TOKENS
 
     def expired(self, now_ms: int) -> bool:
         """Whether the session has ended: the first request other than SASL must close the connection."""
@@ -200,10 +209,13 @@ class SaslExchange:
         return replace(step, expires_at_ms=expires_at_ms)
 
     def _session_end(self, credential_end_ms: int | None, now_ms: int) -> int | None:
-        """The earlier of the credential's end and the longest session allowed (KIP-368)."""
+        """The earlier of the credential's end and the longest session allowed (KIP-368), jittered."""
         ends = [] if credential_end_ms is None else [credential_end_ms]
         if self._max_reauth_ms > 0:
-            ends.append(now_ms + self._max_reauth_ms)
+            share = int.from_bytes(self._entropy(2), "big") / 0x10000
+            ends.append(
+                now_ms + self._max_reauth_ms - int(self._max_reauth_ms * REAUTHENTICATION_JITTER * share)
+            )
         return min(ends, default=None)
 
     def _fail(self, step: Rejected) -> Rejected:

@@ -11,6 +11,8 @@ import pytest
 from rivven.api.context import RequestContext
 from rivven.api.memory import MemoryBudget
 from rivven.protocol import messages as m
+from rivven.protocol.api import ApiKey
+from rivven.server import connection
 from rivven.server.connection import State
 from rivven.server.transport import PlainTransport, WouldBlock
 from tests.unit.server.world import Wired, metadata, produce
@@ -222,3 +224,46 @@ async def test_reads_that_would_block_keep_nothing_alive() -> None:
     gc.collect()
     assert kept() is None
     await wired.end()
+
+
+async def test_an_ended_session_is_answered_what_it_began_and_nothing_more(wired: Wired) -> None:
+    await wired.send(produce(1) + metadata(2))
+    wired.session.end("the user is gone")
+    assert wired.connection.state is State.CLOSING
+    await wired.send(produce(3))
+    wired.produced[0](m.ProduceResponse())
+    assert await wired.answers(1) == [1]
+    assert wired.is_closed
+    assert len(wired.produced) == 1
+
+
+async def test_an_ended_session_that_is_idle_closes_at_once(wired: Wired) -> None:
+    await wired.send(metadata(1))
+    assert await wired.answers(1) == [1]
+    wired.session.end("the user is gone")
+    assert wired.is_closed
+
+
+async def test_an_ended_session_does_not_wait_for_answers_for_long(
+    wired: Wired, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "ENDED_SECONDS_MAX", 0.01)
+    await wired.send(produce(1))
+    wired.session.end("the user is gone")
+    await asyncio.sleep(0.05)
+    assert wired.is_closed
+    wired.produced[0](m.ProduceResponse())  # the commit comes later and finds nobody
+
+
+async def test_an_ended_session_drops_what_waits_for_others(
+    wired: Wired, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def parked(_context: RequestContext, _request: Any) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(connection, "_PARKED", frozenset({ApiKey.METADATA}))
+    wired.metadata = parked
+    await wired.send(metadata(1))
+    wired.session.end("the user is gone")
+    await wired.turn()
+    assert wired.is_closed

@@ -1,0 +1,101 @@
+"""The live sessions of this broker: who is connected now, and whether they still may be.
+
+One object for all listeners. Whoever takes something away - a user, a token, a certificate, an issuer - adds
+a validator here and asks for a recheck when it has changed something; sessions that are no longer valid end.
+It must not know connections (sessions end themselves), nor what makes a credential valid.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Protocol
+
+from rivven.security.authn.authenticator import Credential
+from rivven.security.authz.authorizer import Subject
+
+_log = logging.getLogger("rivven.auth")
+
+Validator = Callable[[Subject, Credential], str | None]
+"""Why an identity proved with a credential is no longer valid, None while it is. A few dictionary look-ups:
+it is asked about every session at every change."""
+
+
+class LiveSession(Protocol):
+    """What an authenticated connection shows of itself."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def subject(self) -> Subject | None: ...
+    @property
+    def credentials(self) -> tuple[Credential, ...]:
+        """Everything the identity rests on: under SASL a client certificate may come beside the password."""
+        ...
+
+    @property
+    def expires_at_ms(self) -> int | None: ...
+    @property
+    def connected_at_ms(self) -> int: ...
+    @property
+    def client_software(self) -> str: ...
+
+    def end(self, reason: str) -> None:
+        """Take no more requests, let answers in flight leave, close."""
+        ...
+
+
+class Sessions:
+    """Belongs to the event loop. Bounded by ``limits.max_connections``."""
+
+    def __init__(self) -> None:
+        self.validators: list[Validator] = []
+        self._live: dict[str, LiveSession] = {}
+        self._numbers = count(1)
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def new_id(self) -> str:
+        """An id that no other session of this process has or had."""
+        return str(next(self._numbers))
+
+    def add(self, session: LiveSession) -> None:
+        """A session got an identity, or a new one. It ends at once if that was taken away while it came."""
+        self._live[session.id] = session
+        self._check(session)
+
+    def remove(self, session: LiveSession) -> None:
+        """A session's connection has closed, whether it ever had an identity or not."""
+        self._live.pop(session.id, None)
+
+    def all(self) -> Iterator[LiveSession]:
+        """Every live session, the oldest first."""
+        return iter(tuple(self._live.values()))
+
+    def kill(self, session_id: str, reason: str) -> bool:
+        """End one session; False when there is none of this id."""
+        session = self._live.get(session_id)
+        if session is None:
+            return False
+        session.end(reason)
+        return True
+
+    def recheck(self) -> int:
+        """Ask every validator about every session and end those that are no longer valid; how many."""
+        return sum(self._check(session) for session in self.all())
+
+    def _check(self, session: LiveSession) -> bool:
+        """Whether the session had to end."""
+        subject = session.subject
+        if subject is None:
+            return False
+        for credential in session.credentials:
+            for validator in self.validators:
+                reason = validator(subject, credential)
+                if reason is not None:
+                    _log.info("ending session %s of %s: %s", session.id, subject.principal, reason)
+                    session.end(reason)
+                    return True
+        return False
