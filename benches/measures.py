@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import re
 import subprocess
@@ -146,6 +147,24 @@ def metric(address: tuple[str, int], name: str) -> float:
     """The value of a metric without labels."""
     [line] = metric_lines(address, name + " ")
     return float(line.split()[-1])
+
+
+def touch_free_memory(leave_bytes: int = 4 << 30) -> float:
+    """Write to every free page once; returns the seconds it took.
+
+    A virtual machine's memory gets pages of its host when it is first written: filling the page cache ran at
+    280 MB/s instead of 4,000 until every page had been used once, and whoever came first paid for it.
+    """
+    if sys.platform != "linux":
+        return 0.0
+    started = time.perf_counter()
+    [free] = re.findall(r"MemFree:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    size = int(free) * 1024 - leave_bytes
+    if size > 0:
+        with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+            for position in range(0, size, mmap.PAGESIZE):
+                memory[position] = 1
+    return time.perf_counter() - started
 
 
 def stolen_seconds() -> float:
