@@ -119,7 +119,7 @@ class ClusterHandlers:
         if request.include_cluster_authorized_operations:
             response.cluster_authorized_operations = (
                 access.authorized_operations(ResourceType.CLUSTER, CLUSTER_NAME)
-                if access.allowed_cluster(Operation.DESCRIBE)
+                if access.probe_cluster(Operation.DESCRIBE)
                 else 0
             )
         return response

@@ -8,7 +8,7 @@ API's own UNKNOWN_SERVER_ERROR answer (for Produce the connection closes: -1 mak
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from rivven.api.context import RequestContext
@@ -22,7 +22,7 @@ from rivven.protocol.codec import parse_request, parse_request_header, write_res
 from rivven.protocol.exceptions import ProtocolError, UnsupportedApi
 from rivven.protocol.versions import unsupported_version_frame
 from rivven.security.authz.access import Access
-from rivven.security.authz.authorizer import Authorizer
+from rivven.security.authz.chain import AuthorizerChain
 
 _log = logging.getLogger("rivven.api")
 
@@ -63,14 +63,14 @@ class Dispatch:
     def __init__(
         self,
         table: Table,
-        authorizers: Sequence[Authorizer],
+        chain: AuthorizerChain,
         clock: Clock,
         observer: Observer,
         raw_token: RawToken,
     ) -> None:
         self._raw_token = raw_token
         self._rows = table.rows
-        self._authorizers = authorizers
+        self._chain = chain
         self._clock = clock
         self._observer = observer
 
@@ -87,7 +87,7 @@ class Dispatch:
         row = self._rows.get(header.api_key)
         if row is None:
             raise UnsupportedApi(f"API key {header.api_key} is not offered")
-        subject = session.subject
+        subject = session.subject_of(header.client_id or "")
         is_open = type(row.rules[0]) is Open
         exchange = session.exchange
         if exchange is not None and not exchange.permits(header.api_key):
@@ -98,7 +98,7 @@ class Dispatch:
             if session.expired(now_ms):
                 raise NotAuthenticated(f"{row.key.name} after the session expired")
         request = parse_request(header.api_key, header.api_version, frame, position)
-        access = Access(subject, () if is_open else self._authorizers)
+        access = Access(None if is_open else subject, self._chain)
         context = RequestContext(
             header.api_key,
             header.api_version,
@@ -158,7 +158,7 @@ class Dispatch:
         access, request, version = call.context.access, call.request, call.context.api_version
         for rule in call.row.rules:
             if type(rule) is Split:
-                if rule.unless is not None and access.allowed_cluster(rule.unless):
+                if rule.unless is not None and access.probe_cluster(rule.unless):
                     continue
                 items = rule.items(request, version)
                 kept = []

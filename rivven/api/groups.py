@@ -315,7 +315,7 @@ class GroupAdminHandlers:
     async def list_groups(self, context: RequestContext, request: Any) -> Any:
         """All groups for who may describe the cluster, else those the asker may describe."""
         access = context.access
-        sees_all = access.allowed_cluster(Operation.DESCRIBE)
+        sees_all = access.probe_cluster(Operation.DESCRIBE)
         try:
             groups = await self._coordinator.list_groups()
         except RivvenError as error:

@@ -102,7 +102,7 @@ class MetadataHandler:
         if request.include_cluster_authorized_operations:
             response.cluster_authorized_operations = (
                 context.access.authorized_operations(ResourceType.CLUSTER, CLUSTER_NAME)
-                if context.access.allowed_cluster(Operation.DESCRIBE)
+                if context.access.probe_cluster(Operation.DESCRIBE)
                 else 0
             )
         return response
@@ -123,7 +123,7 @@ class MetadataHandler:
             if self._auto_create is None or not request.allow_auto_topic_creation:
                 return _Topic(error_code=ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, name=name)
             if not (
-                access.allowed_cluster(Operation.CREATE)
+                access.probe_cluster(Operation.CREATE)
                 or access.allowed(Operation.CREATE, ResourceType.TOPIC, name)
             ):
                 return _Topic(error_code=ErrorCode.TOPIC_AUTHORIZATION_FAILED, name=name)

@@ -63,7 +63,7 @@ class ProducerHandlers:
             access.allowed(Operation.WRITE, ResourceType.TRANSACTIONAL_ID, request.transactional_id)
             return init_producer_id_failed(request, version, NO_TRANSACTIONS)
         if not (
-            access.allowed_cluster(Operation.IDEMPOTENT_WRITE)
+            access.probe_cluster(Operation.IDEMPOTENT_WRITE)
             or access.allowed_any(Operation.WRITE, ResourceType.TOPIC)
         ):
             return init_producer_id_failed(request, version, ErrorCode.CLUSTER_AUTHORIZATION_FAILED)

@@ -248,7 +248,7 @@ class TopicHandlers:
         access, image = context.access, self._metadata.image
         if (name is None) == (topic_id == NULL_UUID):
             return InvalidRequest("a topic is named either by name or by id")
-        everything = access.allowed_cluster(Operation.DELETE)
+        everything = access.probe_cluster(Operation.DELETE)
         if name is None:
             topic = image.topics_by_id.get(topic_id)
             if topic is None or not (

@@ -26,7 +26,6 @@ from rivven.app.first_start import ensure_credentials, ensure_dev_certificates
 from rivven.app.handlers import build_handlers
 from rivven.app.network import Network, whole
 from rivven.app.sessions import SessionsFollowMetadata
-from rivven.app.sessions import SessionsFollowMetadata
 from rivven.app.storage import Storage
 from rivven.clock import SystemClock
 from rivven.config.models import Config
@@ -43,7 +42,6 @@ from rivven.protocol.api import ApiKey
 from rivven.replication.replicas import Replicas
 from rivven.security.admission import Admission
 from rivven.security.authz.chain import AuthorizerChain
-from rivven.security.sessions import Sessions
 from rivven.security.sessions import Sessions
 from rivven.tasks import Tasks
 from rivven.telemetry import Metrics
@@ -66,7 +64,6 @@ class Broker:
         self._requests = Tasks()
         self._metrics = Metrics({int(key): key.name for key in ApiKey})
         self._network = Network(config)
-        self._sessions = Sessions()
         self._sessions = Sessions()
         self._client_workers = WorkerPool()
         self._storage = Storage(config, self._clock, self._metrics, self._client_workers)

@@ -168,6 +168,7 @@ BROAD_CLAUSES = {
     "rivven.log.threads": "the outermost frame of an I/O thread",
     "rivven.log.waiting": "hands the error to who waits for it",
     "rivven.log.worker": "the outermost frame of a worker process",
+    "rivven.security.authz.chain": "an engine, ours or theirs, that fails has denied",
     "rivven.server.connection": "the outermost frame of a connection: it closes, the others live",
     "rivven.telemetry.logs": "a log line that cannot be formatted must not take the writer down",
 }

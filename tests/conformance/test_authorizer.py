@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rivven.security.authz.access import Access
 from rivven.security.authz.acl import AclAuthorizer
 from rivven.security.authz.authorizer import Action, Authorizer, Decision, Subject, Verdict
+from rivven.security.authz.chain import AuthorizerChain
 from rivven.security.authz.sources import AuthorizerSettings, load_authorizers
 from rivven.testing.authorizers import AllowAll, DenyAll
 from rivven.types import AclBinding, Operation, PatternType, Permission, Principal, ResourceType
@@ -21,8 +22,8 @@ RULES = (
     AclBinding(ResourceType.GROUP, "g", PatternType.LITERAL, "User:x", "*", Operation.READ, Permission.ALLOW),
 )
 IMPLEMENTATIONS: dict[str, Callable[[], Authorizer]] = {
-    "acl": lambda: load_authorizers(["acl"], AuthorizerSettings(), lambda: (1, RULES))[0],
-    "acl, open by default": lambda: AclAuthorizer(lambda: (1, RULES), ["User:root"], True),
+    "acl": lambda: load_authorizers(["acl"], AuthorizerSettings(), lambda: (1, RULES))["acl"],
+    "acl, open by default": lambda: AclAuthorizer(lambda: (1, RULES), allow_everyone_if_no_acl_found=True),
     "deny all": DenyAll,
     "allow all": AllowAll,
 }
@@ -81,8 +82,8 @@ def test_what_is_allowed_on_one_resource_is_allowed_on_some(
 def test_a_denier_in_the_chain_denies_whoever_else_allows(
     make: Callable[[], Authorizer], subject: Subject, questions: list[Action]
 ) -> None:
-    for chain in ([make(), DenyAll()], [DenyAll(), make()]):
-        access = Access(subject, chain)
+    for engines in ({"it": make(), "deny": DenyAll()}, {"deny": DenyAll(), "it": make()}):
+        access = Access(subject, AuthorizerChain(engines))
         for operation, kind, name in questions:
             assert not access.allowed(operation, kind, name)
             assert not access.allowed_any(operation, kind)

@@ -21,7 +21,7 @@ from rivven.errors import ErrorCode as E
 from rivven.metadata.service import MetadataService
 from rivven.protocol import messages as m
 from rivven.protocol.api import APIS, ApiKey
-from rivven.security.authz.authorizer import Authorizer
+from rivven.security.authz.chain import AuthorizerChain
 from rivven.testing.authorizers import DenyAll
 from rivven.types import CLUSTER_NAME, Operation, PatternType, ResourceType
 from tests.conformance.answers import Names, error_codes
@@ -412,8 +412,8 @@ def test_a_denied_topic_beside_an_allowed_one(module_admin: Client, plain: Conne
 class Sealed(Broker):
     """The shipped composition with an authorizer that allows nobody anything, super users included."""
 
-    def _authorizers(self, metadata: MetadataService) -> list[Authorizer]:
-        return [DenyAll()]
+    def _authorization(self, metadata: MetadataService) -> AuthorizerChain:
+        return AuthorizerChain({"deny": DenyAll()})
 
 
 async def test_every_api_under_deny_all(own_directory: Path, missing: Names) -> None:

@@ -1,36 +1,57 @@
 """One request's door to the authorizers: the subject is fixed, the questions are asked.
 
-A chain of engines answers together: any DENY refuses, else any ALLOW grants, else it is refused. Without a
-subject or without engines everything is refused. `used` tells dispatch whether a handler of mode `filter`
-asked at all. It must not remember answers: engines do, and know when theirs become stale.
+Without a subject everything is refused. What a request was answered by is reported to the chain's observer;
+what only shapes a listing (`filter`, `authorized_operations`) is not: a listing would flood an audit trail
+with denials nobody asked for. `used` tells dispatch whether a handler of mode `filter` asked at all. It must
+not remember answers: engines do, and know when theirs become stale.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from rivven.security.authz.authorizer import Action, Authorizer, Decision, Subject, Verdict
+from rivven.security.authz.authorizer import Action, Decision, Subject
+from rivven.security.authz.chain import AuthorizerChain, any_of
 from rivven.security.authz.operations import VALID_OPERATIONS
 from rivven.types import CLUSTER_NAME, Operation, ResourceType
 
 _NOBODY = Decision.deny("not authenticated")
-_NO_ENGINE = Decision.deny("no authorizer is configured")
-_UNANSWERED = Decision.deny("an authorizer gave no answer")
 
 
 class Access:
     """What `subject` may do, according to a chain of authorizers."""
 
-    __slots__ = ("_authorizers", "subject", "used")
+    __slots__ = ("_chain", "subject", "used")
 
-    def __init__(self, subject: Subject | None, authorizers: Sequence[Authorizer]) -> None:
+    def __init__(self, subject: Subject | None, chain: AuthorizerChain) -> None:
         self.subject = subject
-        self._authorizers = authorizers
+        self._chain = chain
         self.used = False
+
+    @property
+    def version(self) -> int:
+        """Rises whenever an answer given earlier may have become another."""
+        return self._chain.version
 
     def allowed(self, operation: Operation, resource_type: ResourceType, name: str) -> bool:
         """Whether the subject may perform `operation` on the named resource."""
         return self.decide(operation, resource_type, name).allowed
+
+    def probe(self, operation: Operation, resource_type: ResourceType, name: str) -> bool:
+        """Like `allowed`, for a question that is one way of several: not being allowed is no denial."""
+        self.used = True
+        subject = self.subject
+        if subject is None:
+            return False
+        chain, action = self._chain, Action(operation, resource_type, name)
+        decision = chain.decide(subject, action)
+        if decision.allowed:
+            chain.observer.decided(subject, action, decision)
+        return decision.allowed
+
+    def probe_cluster(self, operation: Operation) -> bool:
+        """`probe` about the cluster."""
+        return self.probe(operation, ResourceType.CLUSTER, CLUSTER_NAME)
 
     def allowed_cluster(self, operation: Operation) -> bool:
         """Whether the subject may perform `operation` on the cluster."""
@@ -42,9 +63,9 @@ class Access:
         subject = self.subject
         if subject is None:
             return False
-        return _combine(
-            [engine.authorize_any(subject, operation, resource_type) for engine in self._authorizers]
-        ).allowed
+        decision = self._chain.authorize_any(subject, operation, resource_type)
+        self._chain.observer.decided(subject, any_of(resource_type, operation), decision)
+        return decision.allowed
 
     def decide(self, operation: Operation, resource_type: ResourceType, name: str) -> Decision:
         """The decision with its reason."""
@@ -52,12 +73,10 @@ class Access:
         subject = self.subject
         if subject is None:
             return _NOBODY
-        engines = self._authorizers
-        actions = (Action(operation, resource_type, name),)
-        if len(engines) == 1:
-            answer = engines[0].authorize(subject, actions)
-            return answer[0] if len(answer) == 1 else _UNANSWERED
-        return _combine([_only(engine.authorize(subject, actions)) for engine in engines])
+        chain, action = self._chain, Action(operation, resource_type, name)
+        decision = chain.decide(subject, action)
+        chain.observer.decided(subject, action, decision)
+        return decision
 
     def filter(self, operation: Operation, resource_type: ResourceType, names: Iterable[str]) -> set[str]:
         """The names on which the subject may perform `operation`."""
@@ -77,29 +96,6 @@ class Access:
 
     def _decide_all(self, actions: list[Action]) -> list[Decision]:
         self.used = True
-        subject = self.subject
-        if subject is None:
+        if self.subject is None:
             return [_NOBODY] * len(actions)
-        answers = [engine.authorize(subject, actions) for engine in self._authorizers]
-        if any(len(answer) != len(actions) for answer in answers):
-            return [_UNANSWERED] * len(actions)
-        if len(answers) == 1:
-            return answers[0]
-        return [_combine([answer[i] for answer in answers]) for i in range(len(actions))]
-
-
-def _only(answer: list[Decision]) -> Decision:
-    return answer[0] if len(answer) == 1 else _UNANSWERED
-
-
-def _combine(decisions: list[Decision]) -> Decision:
-    """Any DENY wins, else the first ALLOW, else a refusal."""
-    if not decisions:
-        return _NO_ENGINE
-    granted = None
-    for decision in decisions:
-        if decision.verdict is Verdict.DENY:
-            return decision
-        if granted is None and decision.allowed and decision.verdict is Verdict.ALLOW:
-            granted = decision
-    return granted or decisions[0]
+        return self._chain.authorize(self.subject, actions)

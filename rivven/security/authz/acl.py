@@ -1,15 +1,16 @@
 """Kafka's ACLs as an `Authorizer` (KIP-11, KIP-290; the answers of Kafka 4's own authorizer).
 
-In this order: super users may do everything; any matching DENY refuses; any matching ALLOW grants (read,
-write, delete and alter also grant describe; alterConfigs also describeConfigs); a resource about which no
-rule exists follows `allow_everyone_if_no_acl_found`; the rest has no opinion, which ends as a refusal.
+In this order: any matching DENY refuses; any matching ALLOW grants (read, write, delete and alter also grant
+describe; alterConfigs also describeConfigs); a resource about which no rule exists follows
+`allow_everyone_if_no_acl_found`; the rest has no opinion, which ends as a refusal. Super users are the
+chain's business.
 
 Answers are kept per (subject, resource) until the version of the rules changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from rivven.security.authz.acl_index import AclIndex
 from rivven.security.authz.authorizer import Action, Decision, Subject
@@ -23,9 +24,14 @@ ANSWERS_MAX = 65_536
 AclSource = Callable[[], tuple[int, Collection[AclBinding]]]
 """Where rules come from: (version, rules). Until they change both stay, the collection as the same object."""
 
-_SUPER_USER = Decision.allow("super user")
-_NO_RULES = Decision.allow("no rule about this resource, and allow_everyone_if_no_acl_found is true")
-_NO_MATCH = Decision.no_opinion("no rule allows it")
+ENGINE = "acl"
+
+_NO_RULES = Decision.allow(
+    "no rule about this resource, and allow_everyone_if_no_acl_found is true",
+    engine=ENGINE,
+    rule="allow_everyone_if_no_acl_found",
+)
+_NO_MATCH = Decision.no_opinion("no rule allows it", engine=ENGINE)
 
 
 def describe_rule(rule: AclBinding) -> str:
@@ -62,28 +68,21 @@ class _Answers:
 
     def _decide(self, bit: int) -> Decision:
         if self.denied & bit:
-            return Decision.deny(self._reason(Permission.DENY, DENIED_BITS, bit))
+            return _denied_by(self._first(Permission.DENY, DENIED_BITS, bit))
         if self.allowed & bit:
-            return Decision.allow(self._reason(Permission.ALLOW, ALLOWED_BITS, bit))
+            return _allowed_by(self._first(Permission.ALLOW, ALLOWED_BITS, bit))
         return self.nothing
 
-    def _reason(self, permission: Permission, table: Mapping[Operation, int], bit: int) -> str:
-        """The first rule that decided, in words."""
-        rule = next(r for r in self.rules if r.permission is permission and table[r.operation] & bit)
-        return describe_rule(rule)
+    def _first(self, permission: Permission, table: Mapping[Operation, int], bit: int) -> AclBinding:
+        """The first rule that decided."""
+        return next(r for r in self.rules if r.permission is permission and table[r.operation] & bit)
 
 
 class AclAuthorizer:
-    """Decides by stored ACL rules. `super_users` are principals written ``User:name``."""
+    """Decides by stored ACL rules."""
 
-    def __init__(
-        self,
-        source: AclSource,
-        super_users: Iterable[str] = (),
-        allow_everyone_if_no_acl_found: bool = False,
-    ) -> None:
+    def __init__(self, source: AclSource, *, allow_everyone_if_no_acl_found: bool = False) -> None:
         self._source = source
-        self._super_users = frozenset(super_users)
         self._allow_everyone = allow_everyone_if_no_acl_found
         self._version: int | None = None
         self._bindings: Collection[AclBinding] | None = None
@@ -94,8 +93,6 @@ class AclAuthorizer:
         """One decision per action, in order."""
         self._refresh()
         key = subject.key
-        if key[0] in self._super_users:
-            return [_SUPER_USER] * len(actions)
         known = self._answers
         decisions = []
         for operation, resource_type, name in actions:
@@ -112,21 +109,19 @@ class AclAuthorizer:
         prefix that starts its name, covers all it grants.
         """
         self._refresh()
-        if subject.key[0] in self._super_users:
-            return _SUPER_USER
         bit = 1 << operation
         rules = self._index.of_type(_principals(subject), subject.host, resource_type)
         denials = [r for r in rules if r.permission is Permission.DENY and DENIED_BITS[r.operation] & bit]
         for rule in denials:
             if rule.pattern_type is PatternType.LITERAL and rule.resource_name == WILDCARD:
-                return Decision.deny(describe_rule(rule))
+                return _denied_by(rule)
         literal = {r.resource_name for r in denials if r.pattern_type is PatternType.LITERAL}
         prefixes = {r.resource_name for r in denials if r.pattern_type is PatternType.PREFIXED}
         for rule in rules:
             if rule.permission is not Permission.ALLOW or not ALLOWED_BITS[rule.operation] & bit:
                 continue
             if _grants_something(rule, literal, prefixes):
-                return Decision.allow(describe_rule(rule))
+                return _allowed_by(rule)
         if self._allow_everyone and not self._index.covers_all(resource_type):
             return _NO_RULES
         return _NO_MATCH
@@ -149,6 +144,16 @@ class AclAuthorizer:
             self._answers = {}
         self._answers[subject.key, resource_type, name] = answers
         return answers
+
+
+def _denied_by(rule: AclBinding) -> Decision:
+    words = describe_rule(rule)
+    return Decision.deny(words, engine=ENGINE, rule=words)
+
+
+def _allowed_by(rule: AclBinding) -> Decision:
+    words = describe_rule(rule)
+    return Decision.allow(words, engine=ENGINE, rule=words)
 
 
 def _principals(subject: Subject) -> tuple[str, ...]:

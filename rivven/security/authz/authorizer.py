@@ -1,7 +1,7 @@
 """The authorisation seam: who asks, what for, and what an engine answers.
 
-Engines (ACLs now, roles and policies later) implement `Authorizer`; several form a chain in which any DENY
-wins (see `access`). Nothing here knows an engine, an API or a socket.
+Engines (ACLs, roles, policies) implement `Authorizer`; several form a chain in which any DENY wins (see
+`chain`). Nothing here knows an engine, an API or a socket.
 """
 
 from __future__ import annotations
@@ -72,27 +72,33 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer about one action. `reason` is for the operator (logs, audit), never for the client."""
+    """The answer about one action. `reason` is for the operator (logs, audit), never for the client.
+
+    `engine` is the configured name of who decided, `rule` the id of what decided - a rule in words, a role, a
+    policy - with ``file:line`` where it stands in a file; both empty where nothing decided.
+    """
 
     allowed: bool
     reason: str
     verdict: Verdict
+    engine: str = ""
+    rule: str = ""
 
     def __post_init__(self) -> None:
         if self.allowed is not (self.verdict is Verdict.ALLOW):
             raise ValueError(f"allowed={self.allowed} contradicts the verdict {self.verdict.value}")
 
     @classmethod
-    def allow(cls, reason: str) -> Decision:
-        return cls(True, reason, Verdict.ALLOW)
+    def allow(cls, reason: str, *, engine: str = "", rule: str = "") -> Decision:
+        return cls(True, reason, Verdict.ALLOW, engine, rule)
 
     @classmethod
-    def deny(cls, reason: str) -> Decision:
-        return cls(False, reason, Verdict.DENY)
+    def deny(cls, reason: str, *, engine: str = "", rule: str = "") -> Decision:
+        return cls(False, reason, Verdict.DENY, engine, rule)
 
     @classmethod
-    def no_opinion(cls, reason: str) -> Decision:
-        return cls(False, reason, Verdict.NO_OPINION)
+    def no_opinion(cls, reason: str, *, engine: str = "") -> Decision:
+        return cls(False, reason, Verdict.NO_OPINION, engine)
 
 
 class Authorizer(Protocol):

@@ -18,7 +18,6 @@ from rivven.security.extensions import Extensions
 class AuthorizerSettings:
     """What the configuration says about authorisation, whichever engines run."""
 
-    super_users: tuple[str, ...] = ()
     allow_everyone_if_no_acl_found: bool = False
 
 
@@ -27,7 +26,7 @@ AuthorizerFactory = Callable[[AuthorizerSettings, AclSource], Authorizer]
 
 def acl(settings: AuthorizerSettings, rules: AclSource) -> Authorizer:
     """Kafka's ACLs."""
-    return AclAuthorizer(rules, settings.super_users, settings.allow_everyone_if_no_acl_found)
+    return AclAuthorizer(rules, allow_everyone_if_no_acl_found=settings.allow_everyone_if_no_acl_found)
 
 
 AUTHORIZERS = Extensions("rivven.authorizers", {"acl": "rivven.security.authz.sources:acl"})
@@ -35,6 +34,6 @@ AUTHORIZERS = Extensions("rivven.authorizers", {"acl": "rivven.security.authz.so
 
 def load_authorizers(
     names: Iterable[str], settings: AuthorizerSettings, rules: AclSource
-) -> list[Authorizer]:
-    """Build the chain a configuration names, in its order; raises UnknownExtension."""
-    return [cast(AuthorizerFactory, AUTHORIZERS.load(name))(settings, rules) for name in names]
+) -> dict[str, Authorizer]:
+    """Build the engines a configuration names, by name and in its order; raises UnknownExtension."""
+    return {name: cast(AuthorizerFactory, AUTHORIZERS.load(name))(settings, rules) for name in names}

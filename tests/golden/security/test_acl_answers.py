@@ -9,6 +9,7 @@ import pytest
 
 from rivven.security.authz.acl import AclAuthorizer
 from rivven.security.authz.authorizer import Action, Subject
+from rivven.security.authz.chain import AuthorizerChain
 from rivven.types import AclBinding, Operation, PatternType, Permission, Principal, ResourceType
 
 
@@ -53,7 +54,7 @@ def _cases() -> list[Case]:
     return cases
 
 
-def _answer(authorizer: AclAuthorizer, question: str) -> str:
+def _answer(authorizer: AuthorizerChain, question: str) -> str:
     word, *words = question.split(" ")
     host, principal = words.pop(), words.pop()
     operation, kind = Operation[words[0]], ResourceType[words[1]]
@@ -72,7 +73,8 @@ CASES = _cases()
 @pytest.mark.parametrize("turned", [False, True], ids=["as written", "rules reversed"])
 def test_answers_are_kafkas(case: Case, turned: bool) -> None:
     rules = case.rules[::-1] if turned else case.rules
-    authorizer = AclAuthorizer(lambda: (1, rules), case.super_users, case.allow_everyone)
+    engine = AclAuthorizer(lambda: (1, rules), allow_everyone_if_no_acl_found=case.allow_everyone)
+    authorizer = AuthorizerChain({"acl": engine}, case.super_users)
     assert case.questions
     for line in case.questions * 2:  # the second time from the cache
         question, _, expected = line.partition(" -> ")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rivven.security.authz.access import Access
 from rivven.security.authz.acl import AclAuthorizer
 from rivven.security.authz.authorizer import Action, Subject, Verdict
+from rivven.security.authz.chain import AuthorizerChain
 from rivven.security.authz.operations import VALID_OPERATIONS
 from rivven.types import AclBinding, Operation, PatternType, Permission, Principal, ResourceType
 
@@ -104,7 +105,7 @@ def test_every_answer_is_the_naive_one(
     everyone: bool,
     questions: list[tuple[Subject, Operation, ResourceType, str]],
 ) -> None:
-    authorizer = AclAuthorizer(lambda: (1, stored), (), everyone)
+    authorizer = AclAuthorizer(lambda: (1, stored), allow_everyone_if_no_acl_found=everyone)
     for subject, operation, kind, name in questions * 2:
         (decision,) = authorizer.authorize(subject, [Action(operation, kind, name)])
         assert decision.allowed is reference(stored, everyone, subject, operation, kind, name)
@@ -124,7 +125,7 @@ def test_any_is_allowed_exactly_if_some_name_is(
 ) -> None:
     # Names that no rule mentions stand for the infinitely many others: fresh ones, and one below each prefix.
     candidates = [*NAMES, "*", "zzz", *(f"{name}~" for name in [*NAMES, "*"])]
-    authorizer = AclAuthorizer(lambda: (1, stored), (), everyone)
+    authorizer = AclAuthorizer(lambda: (1, stored), allow_everyone_if_no_acl_found=everyone)
     some = any(reference(stored, everyone, subject, operation, kind, name) for name in candidates)
     assert authorizer.authorize_any(subject, operation, kind).allowed is some
 
@@ -134,7 +135,7 @@ def test_any_is_allowed_exactly_if_some_name_is(
 def test_authorized_operations_are_the_single_answers(
     stored: list[AclBinding], subject: Subject, kind: ResourceType, name: str
 ) -> None:
-    access = Access(subject, [AclAuthorizer(lambda: (1, stored))])
+    access = Access(subject, AuthorizerChain({"acl": AclAuthorizer(lambda: (1, stored))}))
     expected = sum(1 << op for op in VALID_OPERATIONS[kind] if access.allowed(op, kind, name))
     assert access.authorized_operations(kind, name) == expected
 

@@ -30,6 +30,7 @@ from rivven.protocol.codec import (
 )
 from rivven.security.authn.authenticator import Authenticated
 from rivven.security.authz.acl import AclAuthorizer
+from rivven.security.authz.chain import AuthorizerChain
 from rivven.tasks import Tasks
 from rivven.testing.authorizers import DenyAll
 from rivven.testing.journal import MemoryJournal
@@ -155,9 +156,15 @@ class World:
     async def start(self) -> World:
         await self.metadata.start()
         table = Table(self._rows())
-        authorizer = AclAuthorizer(lambda: self.metadata.image.acls, ["User:admin"])
+        authorizer = AclAuthorizer(lambda: self.metadata.image.acls)
         for deny_all, engine in ((False, authorizer), (True, DenyAll())):
-            self._dispatch[deny_all] = Dispatch(table, [engine], SystemClock(), Silent(), _no_raw_tokens)
+            self._dispatch[deny_all] = Dispatch(
+                table,
+                AuthorizerChain({"test": engine}, () if deny_all else ["User:admin"]),
+                SystemClock(),
+                Silent(),
+                _no_raw_tokens,
+            )
         return self
 
     def _rows(self) -> list[Row]:

@@ -22,6 +22,7 @@ from rivven.protocol.codec import (
 )
 from rivven.security.authn.authenticator import Authenticated
 from rivven.security.authz.acl import AclAuthorizer
+from rivven.security.authz.chain import AuthorizerChain
 from rivven.tasks import Tasks
 from rivven.types import AclBinding, Operation, PatternType, Permission, Principal, ResourceType
 from tests.unit.coordinator.store import MemoryStore
@@ -57,9 +58,15 @@ class Coordination:
             TOPICS.__contains__,
         )
         self.rules: list[AclBinding] = []
-        authorizer = AclAuthorizer(lambda: (len(self.rules), self.rules), ["User:admin"])
+        authorizer = AclAuthorizer(lambda: (len(self.rules), self.rules))
         table = Table(self._rows())
-        self._dispatch = Dispatch(table, [authorizer], SystemClock(), Silent(), _no_raw_tokens)
+        self._dispatch = Dispatch(
+            table,
+            AuthorizerChain({"test": authorizer}, ["User:admin"]),
+            SystemClock(),
+            Silent(),
+            _no_raw_tokens,
+        )
 
     async def start(self) -> Coordination:
         self.coordinator.start()

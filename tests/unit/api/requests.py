@@ -10,6 +10,7 @@ from rivven.protocol import messages as m
 from rivven.security.authn.authenticator import Authenticated
 from rivven.security.authz.access import Access
 from rivven.security.authz.authorizer import Authorizer
+from rivven.security.authz.chain import AuthorizerChain
 from rivven.testing.authorizers import AllowAll
 from rivven.types import Principal
 from tests.unit.replication.data_plane import NOW_MS
@@ -21,7 +22,7 @@ def context(version: int = 9, authorizer: Authorizer | None = None) -> RequestCo
     """A request of alice."""
     session = Session(LISTENER, "127.0.0.1", None)
     session.become(Authenticated(Principal("User", "alice")), "PLAIN")
-    access = Access(session.subject, [authorizer or AllowAll()])
+    access = Access(session.subject, AuthorizerChain({"test": authorizer or AllowAll()}))
     return RequestContext(0, version, 1, "test", session, access, NOW_MS)
 
 

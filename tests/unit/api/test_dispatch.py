@@ -21,6 +21,7 @@ from rivven.protocol.codec import (
 )
 from rivven.protocol.exceptions import ProtocolError, UnsupportedApi
 from rivven.security.authn.authenticator import Authenticated
+from rivven.security.authz.chain import AuthorizerChain
 from rivven.testing.authorizers import AllowAll, DenyAll
 from rivven.types import Operation, Principal, ResourceType
 
@@ -75,7 +76,9 @@ async def raw_token(session, token):
 
 def dispatch(row: Row, authorizer=None) -> tuple[Dispatch, Observer]:
     observer = Observer()
-    made = Dispatch(Table([row]), [authorizer or AllowAll()], SystemClock(), observer, raw_token)
+    made = Dispatch(
+        Table([row]), AuthorizerChain({"test": authorizer or AllowAll()}), SystemClock(), observer, raw_token
+    )
     return made, observer
 
 

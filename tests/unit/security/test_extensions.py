@@ -37,8 +37,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_built_in_authorizer() -> None:
-    (authorizer,) = load_authorizers(["acl"], AuthorizerSettings(("User:root",), True), lambda: (1, ()))
-    assert isinstance(authorizer, AclAuthorizer)
+    engines = load_authorizers(["acl"], AuthorizerSettings(True), lambda: (1, ()))
+    assert isinstance(engines["acl"], AclAuthorizer)
 
 
 def test_the_built_in_mechanisms() -> None:
@@ -60,8 +60,8 @@ def test_unknown_names_are_refused_with_the_nearest_known_one() -> None:
 def test_an_installed_one_is_found_and_built_like_ours() -> None:
     settings = AuthorizerSettings()
     chain = load_authorizers(["acl", "theirs"], settings, lambda: (1, ()))
-    assert isinstance(chain[0], AclAuthorizer), "a built-in name cannot be taken over"
-    assert chain[1][:2] == ("theirs", settings)  # type: ignore[index]
+    assert isinstance(chain["acl"], AclAuthorizer), "a built-in name cannot be taken over"
+    assert chain["theirs"][:2] == ("theirs", settings)  # type: ignore[index]
     assert AUTHORIZERS.names() == ["acl", "gone", "theirs"]
 
 

@@ -28,6 +28,7 @@ from rivven.protocol.codec import (
 )
 from rivven.protocol.connection import Connection as ProtocolCore
 from rivven.security.authn.sasl import SaslExchange
+from rivven.security.authz.chain import AuthorizerChain
 from rivven.server.connection import ClientConnection, State
 from rivven.server.transport import PlainTransport
 from rivven.tasks import Tasks
@@ -76,7 +77,9 @@ class Wired:
             Row(ApiKey.METADATA, METADATA_RULES, lambda *call: self.metadata(*call), failed=metadata_failure),
             Row(ApiKey.API_VERSIONS, (Open(),), self._answer, failed=versions_failure),
         ]
-        self.dispatch = Dispatch(Table(rows), [AllowAll()], SystemClock(), Silent(), no_raw_tokens)
+        self.dispatch = Dispatch(
+            Table(rows), AuthorizerChain({"allow": AllowAll()}), SystemClock(), Silent(), no_raw_tokens
+        )
         core = ProtocolCore()
         self.session = Session(LISTENER, "10.0.0.1", exchange)
         if known:

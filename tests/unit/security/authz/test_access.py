@@ -2,72 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 
 from rivven.security.authz.access import Access
 from rivven.security.authz.acl import AclAuthorizer
-from rivven.security.authz.authorizer import Action, Authorizer, Decision, Subject, Verdict
+from rivven.security.authz.authorizer import Decision, Subject, Verdict
+from rivven.security.authz.chain import AuthorizerChain
 from rivven.security.authz.operations import VALID_BITS, VALID_OPERATIONS
 from rivven.testing.authorizers import AllowAll, DenyAll
 from rivven.types import AclBinding, Operation, PatternType, Permission, Principal, ResourceType
+from tests.unit.security.authz.engines import Recorder
 
 TOPIC, READ, WRITE = ResourceType.TOPIC, Operation.READ, Operation.WRITE
 ALICE = Subject(Principal("User", "alice"), "10.0.0.1", "main")
 
 
-class Silent:
-    """Has no opinion."""
-
-    def authorize(self, subject: Subject, actions: Sequence[Action]) -> list[Decision]:
-        return [Decision.no_opinion("silent")] * len(actions)
-
-    def authorize_any(self, subject: Subject, operation: Operation, resource_type: ResourceType) -> Decision:
-        return Decision.no_opinion("silent")
-
-
-class Broken(Silent):
-    """Answers another number of questions than it was asked."""
-
-    def authorize(self, subject: Subject, actions: Sequence[Action]) -> list[Decision]:
-        return [Decision.allow("broken")] * (len(actions) - 1)
-
-
-@pytest.mark.parametrize(
-    ("chain", "allowed"),
-    [
-        ([], False),
-        ([AllowAll()], True),
-        ([DenyAll()], False),
-        ([Silent()], False),
-        ([Silent(), Silent()], False),
-        ([Silent(), AllowAll()], True),
-        ([AllowAll(), Silent()], True),
-        ([AllowAll(), DenyAll()], False),
-        ([DenyAll(), AllowAll()], False),
-        ([AllowAll(), AllowAll()], True),
-        ([Broken()], False),
-        ([Broken(), AllowAll()], False),
-    ],
-    ids=lambda value: "+".join(type(one).__name__ for one in value) if isinstance(value, list) else None,
-)
-def test_a_chain_allows_if_somebody_does_and_nobody_denies(chain: list[Authorizer], allowed: bool) -> None:
-    access = Access(ALICE, chain)
-    assert access.allowed(READ, TOPIC, "orders") is allowed
-    assert access.decide(READ, TOPIC, "orders").allowed is allowed
-    assert access.filter(READ, TOPIC, ["orders", "invoices"]) == (
-        {"orders", "invoices"} if allowed else set()
-    )
-    assert access.authorized_operations(TOPIC, "orders") == (VALID_BITS[TOPIC] if allowed else 0)
-    assert access.allowed_cluster(Operation.CREATE) is allowed
-    if not any(isinstance(one, Broken) for one in chain):
-        assert access.allowed_any(WRITE, TOPIC) is allowed
-
-
 def test_without_a_subject_nothing_is_allowed() -> None:
-    access = Access(None, [AllowAll()])
+    access = Access(None, AuthorizerChain({"allow": AllowAll()}))
     assert not access.allowed(READ, TOPIC, "orders")
+    assert not access.probe(READ, TOPIC, "orders")
     assert not access.allowed_any(READ, TOPIC)
     assert not access.allowed_cluster(Operation.DESCRIBE)
     assert access.filter(READ, TOPIC, ["orders"]) == set()
@@ -79,6 +32,7 @@ def test_used_tells_whether_anything_was_asked() -> None:
     questions = [
         lambda access: access.allowed(READ, TOPIC, "x"),
         lambda access: access.decide(READ, TOPIC, "x"),
+        lambda access: access.probe(READ, TOPIC, "x"),
         lambda access: access.allowed_cluster(READ),
         lambda access: access.allowed_any(READ, TOPIC),
         lambda access: access.filter(READ, TOPIC, []),
@@ -86,28 +40,46 @@ def test_used_tells_whether_anything_was_asked() -> None:
     ]
     for subject in (ALICE, None):
         for ask in questions:
-            access = Access(subject, [AllowAll()])
+            access = Access(subject, AuthorizerChain({"allow": AllowAll()}))
             assert access.used is False
             ask(access)
             assert access.used is True
 
 
-def test_the_deciding_reason_is_kept() -> None:
-    access = Access(ALICE, [Silent(), AllowAll(), DenyAll()])
-    assert access.decide(READ, TOPIC, "x") == Decision.deny("DenyAll")
-    assert Access(ALICE, [Silent(), AllowAll()]).decide(READ, TOPIC, "x").reason == "AllowAll"
-    assert Access(ALICE, []).decide(READ, TOPIC, "x").reason == "no authorizer is configured"
+def test_the_observer_hears_what_answers_a_request_and_no_listing() -> None:
+    heard = Recorder()
+    access = Access(ALICE, AuthorizerChain({"deny": DenyAll()}, observer=heard))
+    access.allowed(READ, TOPIC, "x")
+    access.decide(READ, TOPIC, "y")
+    access.allowed_any(WRITE, TOPIC)
+    access.allowed_cluster(Operation.CREATE)
+    assert [action.resource_name for _, action, _ in heard.seen] == ["x", "y", "*", "kafka-cluster"]
+    assert all(subject is ALICE and not decision.allowed for subject, _, decision in heard.seen)
+    heard.seen.clear()
+    access.filter(READ, TOPIC, ["a", "b"])
+    access.authorized_operations(TOPIC, "a")
+    assert heard.seen == []
+
+
+def test_a_probe_that_is_refused_is_no_denial() -> None:
+    heard = Recorder()
+    assert not Access(ALICE, AuthorizerChain({"deny": DenyAll()}, observer=heard)).probe(READ, TOPIC, "x")
+    assert heard.seen == []
+    assert Access(ALICE, AuthorizerChain({"allow": AllowAll()}, observer=heard)).probe_cluster(READ)
+    assert [(action.resource_name, decision.allowed) for _, action, decision in heard.seen] == [
+        ("kafka-cluster", True)
+    ]
 
 
 def test_filter_asks_once_for_each_name_in_one_question() -> None:
     authorizer = AllowAll()
-    Access(ALICE, [authorizer]).filter(READ, TOPIC, ["a", "b", "a"])
+    Access(ALICE, AuthorizerChain({"it": authorizer})).filter(READ, TOPIC, ["a", "b", "a"])
     assert authorizer.asked == [("User:alice", READ, TOPIC, "a"), ("User:alice", READ, TOPIC, "b")]
 
 
 def test_authorized_operations_of_an_acl() -> None:
     rules = (AclBinding(TOPIC, "orders", PatternType.LITERAL, "User:alice", "*", WRITE, Permission.ALLOW),)
-    access = Access(ALICE, [AclAuthorizer(lambda: (1, rules))])
+    access = Access(ALICE, AuthorizerChain({"acl": AclAuthorizer(lambda: (1, rules))}))
     assert access.authorized_operations(TOPIC, "orders") == 1 << WRITE | 1 << Operation.DESCRIBE
     assert access.authorized_operations(TOPIC, "invoices") == 0
 

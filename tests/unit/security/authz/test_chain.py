@@ -1,0 +1,166 @@
+"""How verdicts are joined: super users, deny over allow, failing engines, a token's scope."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rivven.security.authz.access import Access
+from rivven.security.authz.authorizer import Action, Authorizer, Decision, Subject, Verdict
+from rivven.security.authz.chain import SCOPE, SUPER_USERS, AuthorizerChain, combine
+from rivven.security.authz.operations import VALID_BITS
+from rivven.testing.authorizers import AllowAll, DenyAll
+from rivven.types import Operation, Principal, ResourceType
+from tests.unit.security.authz.engines import Miscounting, Raising, Silent
+
+TOPIC, READ, WRITE = ResourceType.TOPIC, Operation.READ, Operation.WRITE
+ALICE = Subject(Principal("User", "alice"), "10.0.0.1", "main")
+ORDERS = Action(READ, TOPIC, "orders")
+
+
+class OneTopic:
+    """A ceiling whose entries are topic names."""
+
+    def permits(self, scope: tuple[str, ...], action: Action) -> Decision:
+        if action.resource_name in scope:
+            return Decision.allow("in scope", engine=SCOPE)
+        return Decision.deny("out of scope", engine=SCOPE)
+
+    def permits_any(
+        self, scope: tuple[str, ...], operation: Operation, resource_type: ResourceType
+    ) -> Decision:
+        return Decision.allow("some", engine=SCOPE) if scope else Decision.deny("none", engine=SCOPE)
+
+
+@pytest.mark.parametrize(
+    ("engines", "allowed"),
+    [
+        ([], False),
+        ([AllowAll()], True),
+        ([DenyAll()], False),
+        ([Silent()], False),
+        ([Silent(), Silent()], False),
+        ([Silent(), AllowAll()], True),
+        ([AllowAll(), Silent()], True),
+        ([AllowAll(), DenyAll()], False),
+        ([DenyAll(), AllowAll()], False),
+        ([AllowAll(), AllowAll()], True),
+        ([Miscounting()], False),
+        ([Miscounting(), AllowAll()], False),
+        ([Raising()], False),
+        ([Raising(), AllowAll()], False),
+        ([AllowAll(), Raising()], False),
+    ],
+    ids=lambda value: "+".join(type(one).__name__ for one in value) if isinstance(value, list) else None,
+)
+def test_a_chain_allows_if_somebody_does_and_nobody_denies(engines: list[Authorizer], allowed: bool) -> None:
+    access = Access(ALICE, AuthorizerChain({str(i): engine for i, engine in enumerate(engines)}))
+    assert access.allowed(READ, TOPIC, "orders") is allowed
+    assert access.probe(READ, TOPIC, "orders") is allowed
+    assert access.filter(READ, TOPIC, ["orders", "invoices"]) == (
+        {"orders", "invoices"} if allowed else set()
+    )
+    assert access.authorized_operations(TOPIC, "orders") == (VALID_BITS[TOPIC] if allowed else 0)
+    assert access.allowed_cluster(Operation.CREATE) is allowed
+    if not any(isinstance(one, Miscounting) for one in engines):
+        assert access.allowed_any(WRITE, TOPIC) is allowed
+
+
+def test_the_deciding_reason_is_kept() -> None:
+    chain = AuthorizerChain({"silent": Silent(), "allow": AllowAll(), "deny": DenyAll()})
+    assert chain.decide(ALICE, ORDERS) == Decision.deny("DenyAll")
+    assert AuthorizerChain({"s": Silent(), "a": AllowAll()}).decide(ALICE, ORDERS).reason == "AllowAll"
+    assert AuthorizerChain({}).decide(ALICE, ORDERS).reason == "no authorizer is configured"
+    assert AuthorizerChain({"a": Silent(), "b": Silent()}).decide(ALICE, ORDERS).reason == "silent"
+
+
+def test_an_engine_that_raises_denies_and_says_so_without_its_text() -> None:
+    failures: list[tuple[str, Exception]] = []
+    chain = AuthorizerChain(
+        {"policy": Raising(), "allow": AllowAll()},
+        engine_failed=lambda name, error: failures.append((name, error)),
+    )
+    decision = chain.decide(ALICE, ORDERS)
+    assert decision == Decision.deny("policy failed: RuntimeError", engine="policy")
+    assert not chain.authorize_any(ALICE, WRITE, TOPIC).allowed
+    assert [name for name, _ in failures] == ["policy", "policy"]
+    assert "hunter2" not in repr(decision)
+
+
+def test_super_users_pass_first_and_are_named() -> None:
+    chain = AuthorizerChain({"deny": DenyAll(), "broken": Raising()}, ["User:alice"])
+    decision = chain.decide(ALICE, ORDERS)
+    assert (decision.allowed, decision.engine) == (True, SUPER_USERS)
+    assert chain.authorize(ALICE, [ORDERS, ORDERS]) == [decision] * 2
+    assert chain.authorize_any(ALICE, WRITE, TOPIC) == decision
+    assert not chain.decide(replace(ALICE, principal=Principal("User", "Alice")), ORDERS).allowed
+    assert not chain.decide(replace(ALICE, principal=Principal("Group", "alice")), ORDERS).allowed
+
+
+@pytest.mark.parametrize("super_users", [(), ("User:alice",)])
+def test_a_scope_is_a_ceiling_for_everyone(super_users: tuple[str, ...]) -> None:
+    chain = AuthorizerChain({"allow": AllowAll()}, super_users, OneTopic())
+    scoped = replace(ALICE, scope=("orders",))
+    other = ORDERS._replace(resource_name="invoices")
+    assert chain.decide(scoped, ORDERS).allowed
+    assert chain.decide(scoped, other) == Decision.deny("out of scope", engine=SCOPE)
+    assert [one.allowed for one in chain.authorize(scoped, [ORDERS, other])] == [True, False]
+    assert chain.authorize_any(scoped, READ, TOPIC).allowed
+    nothing = replace(ALICE, scope=())
+    assert not chain.decide(nothing, ORDERS).allowed
+    assert not chain.authorize_any(nothing, READ, TOPIC).allowed
+
+
+def test_a_scope_grants_nothing() -> None:
+    chain = AuthorizerChain({"silent": Silent()}, (), OneTopic())
+    scoped = replace(ALICE, scope=("orders",))
+    assert chain.decide(scoped, ORDERS) == Decision.no_opinion("silent")
+    assert not chain.authorize_any(scoped, READ, TOPIC).allowed
+
+
+def test_a_scope_nobody_can_evaluate_lets_nothing_through() -> None:
+    chain = AuthorizerChain({"allow": AllowAll()}, ["User:alice"])
+    scoped = replace(ALICE, scope=("topic:orders:produce",))
+    assert not chain.decide(scoped, ORDERS).allowed
+    assert not chain.authorize_any(scoped, READ, TOPIC).allowed
+    assert not any(one.allowed for one in chain.authorize(scoped, [ORDERS, ORDERS]))
+
+
+def test_the_version_rises_with_every_other_stamp() -> None:
+    stamp = [0]
+    chain = AuthorizerChain({}, stamp=lambda: stamp[0])
+    first = chain.version
+    assert chain.version == first
+    stamp[0] = 7
+    second = chain.version
+    assert second > first
+    stamp[0] = 0
+    assert chain.version > second, "an image that was rebuilt counts anew, the version does not"
+
+
+def test_an_explanation_holds_every_verdict() -> None:
+    chain = AuthorizerChain({"deny": DenyAll(), "allow": AllowAll()}, ["User:alice"], OneTopic())
+    found = chain.explain(replace(ALICE, scope=("x",)), ORDERS)
+    assert [name for name, _ in found.verdicts] == [SUPER_USERS, "deny", "allow", SCOPE]
+    assert [one.verdict for _, one in found.verdicts] == [
+        Verdict.ALLOW,
+        Verdict.DENY,
+        Verdict.ALLOW,
+        Verdict.DENY,
+    ]
+    assert found.decision.engine == SCOPE
+
+
+verdicts = st.sampled_from([Decision.allow("a"), Decision.deny("d"), Decision.no_opinion("n")])
+
+
+@given(st.lists(verdicts, max_size=6).flatmap(lambda made: st.tuples(st.just(made), st.permutations(made))))
+def test_order_never_matters(pair: tuple[list[Decision], list[Decision]]) -> None:
+    made, permuted = pair
+    decision = combine(made)
+    assert combine(permuted).verdict is decision.verdict
+    kinds = {one.verdict for one in made}
+    assert decision.allowed is (Verdict.ALLOW in kinds and Verdict.DENY not in kinds)
