@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rivven.metadata.family import Family
+from rivven.metadata.tokens import Tokens
 from rivven.metadata.users import UserSettingsFamily
 
-FAMILIES: tuple[type[Family], ...] = (UserSettingsFamily,)
+FAMILIES: tuple[type[Family], ...] = (UserSettingsFamily, Tokens)
