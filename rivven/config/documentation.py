@@ -7,7 +7,7 @@ Pure text. `tools/write_docs.py` writes the results into config/ and docs/; a te
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -34,6 +34,7 @@ _EXAMPLES: dict[str, str] = {
     "server.tls.cert_path": "/etc/rivven/tls/server.crt",
     "server.tls.key_path": "/etc/rivven/tls/server.key",
     "server.tls.key_password": "file:/etc/rivven/tls/key-password",
+    "auth.users_file": "/etc/rivven/users.yaml",
     "authorization.super_users": "[User:admin]",
 }
 """Values for keys without a default that says something."""
@@ -226,6 +227,8 @@ def _with_choices(info: FieldInfo) -> str:
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:
+    if get_origin(annotation) is list:  # written in one line, as a value
+        return None
     for one in (annotation, *get_args(annotation)):
         if isinstance(one, type) and issubclass(one, BaseModel):
             return one
@@ -236,6 +239,8 @@ def _plain(value: Any) -> Any:
     return (
         value.model_dump(mode="json")
         if isinstance(value, BaseModel)
+        else [_plain(one) for one in value]
+        if isinstance(value, list)
         else value
         if _simple(value)
         else str(value)
@@ -251,8 +256,10 @@ def _yaml(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, BaseModel):
+        return "{" + ", ".join(f"{key}: {_yaml(one)}" for key, one in value) + "}"
     if isinstance(value, list):
-        return f"[{', '.join(map(str, value))}]"
+        return f"[{', '.join(map(_yaml, value))}]"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, str) and value.replace(".", "").isdigit():

@@ -24,12 +24,22 @@ class TlsConfig(Strict):
     key_password: SecretReference | None = Field(
         default=None, description="Reference to the password of an encrypted key: file:PATH or env:NAME."
     )
-    client_auth: Literal["none"] = Field(
-        default="none", description="Whether clients show certificates; none is the only value so far."
+    ca_path: FilePath | None = Field(
+        default=None, description="The authorities that may issue client certificates, PEM."
+    )
+    client_auth: Literal["none", "optional", "required"] = Field(
+        default="none", description="Whether clients show a certificate of one of these authorities."
     )
     min_version: Literal["1.2", "1.3"] = Field(
         default="1.2", description="The oldest TLS version accepted; 1.3 is always preferred."
     )
+
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> TlsConfig:
+        if (self.client_auth == "none") != (self.ca_path is None):
+            raise ValueError("ca_path and client_auth optional or required go together")
+        return self
 
 
 class ListenerConfig(Strict):
@@ -44,7 +54,9 @@ class ListenerConfig(Strict):
         description="Kafka's security protocol of this listener."
     )
     sasl: list[str] = Field(
-        default=[], max_length=MECHANISMS_MAX, description="SASL mechanisms offered; SCRAM by default."
+        default=[],
+        max_length=MECHANISMS_MAX,
+        description="SASL mechanisms offered; those of auth.mechanism by default.",
     )
     tls: TlsConfig | None = Field(default=None, description="Overrides server.tls for this listener.")
 
@@ -84,8 +96,6 @@ class ListenerConfig(Strict):
             raise ValueError("binds to all addresses: advertised must name the one clients can reach")
         if parse_address(self.advertised or "x:1").host in WILDCARD_HOSTS:
             raise ValueError(f"no client can connect to the advertised address {self.advertised}")
-        if self.uses_sasl and not self.sasl:
-            object.__setattr__(self, "sasl", ["SCRAM-SHA-256", "SCRAM-SHA-512"])
         if self.sasl and not self.uses_sasl:
             raise ValueError(f"sasl has no meaning with protocol {self.protocol}: use sasl_ssl")
         if self.tls is not None and not self.uses_tls:

@@ -29,7 +29,6 @@ PROBLEMS_MAX = 20  # more would bury the first
 
 _ELSEWHERE = {
     "server.tls.enabled": "TLS is chosen per listener: protocol: ssl or sasl_ssl",
-    "auth.mechanism": "mechanisms are chosen per listener: sasl: [SCRAM-SHA-256]",
     "dev": "the development profile is chosen on the command line: rivven server --dev",
 }
 """Keys people will try, and what to write instead."""

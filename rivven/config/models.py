@@ -15,6 +15,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from rivven.config.admin import AdminConfig
 from rivven.config.authentication import AuthConfig
 from rivven.config.authorization import AuthorizationConfig
 from rivven.config.broker_settings import (
@@ -83,6 +84,7 @@ class Config(Strict):
     broker_overrides: dict[str, str] = Field(
         default={}, alias="broker", description="Broker settings by their Kafka names."
     )
+    admin: AdminConfig | None = Field(default=None, description="The Admin API.")
     metrics: MetricsConfig = Field(default=MetricsConfig(), description="Metrics and health.")
     logging: LoggingConfig = Field(default=LoggingConfig(), description="Logs.")
     shutdown_timeout_secs: Seconds = Field(
@@ -115,6 +117,27 @@ class Config(Strict):
         """The TLS settings a listener uses: its own, else those of the server; None without TLS."""
         return (listener.tls or self.server.tls) if listener.uses_tls else None
 
+    def authenticates(self, listener: ListenerConfig) -> bool:
+        """Whether nobody gets in on this listener without proving who he is."""
+        tls = self.tls_of(listener)
+        return listener.uses_sasl or (tls is not None and tls.client_auth == "required")
+
+    def names_by_certificate(self, listener: ListenerConfig) -> bool:
+        """Whether client certificates say who is there: with SASL on top it is SASL that does."""
+        tls = self.tls_of(listener)
+        return tls is not None and tls.client_auth != "none" and not listener.uses_sasl
+
+    @property
+    def admin_tls(self) -> TlsConfig | None:
+        """The TLS settings of the Admin API: its own, else those of the server; None without TLS."""
+        return (self.admin.tls if self.admin else None) or self.server.tls
+
+    @property
+    def admin_names(self) -> frozenset[str]:
+        """The host names callers of the Admin API may use, lower case."""
+        own = self.admin.own_names if self.admin else frozenset()
+        return own | {listener.advertised_address.host.lower() for listener in self.listeners}
+
     def _own_broker_values(self) -> dict[str, SettingValue]:
         return parse_broker_settings(self.broker_overrides)
 
@@ -137,6 +160,8 @@ class Config(Strict):
         self._check_listeners()
         if self.metrics.enabled and not parse_address(self.metrics.bind).loopback and not self.insecure:
             raise ValueError("metrics.bind: must be a loopback address unless insecure: true")
+        if self.admin and self.admin.enabled and self.admin_tls is None and not self.insecure:
+            raise ValueError("admin: needs server.tls or admin.tls, or insecure: true at the top")
         self._check_settings()
         return self
 
@@ -149,12 +174,24 @@ class Config(Strict):
             seen.add(listener.name.lower())
             if listener.uses_tls and self.tls_of(listener) is None:
                 raise ValueError(f"{where}.protocol: {listener.protocol} needs server.tls or {where}.tls")
+            if listener.uses_sasl and not listener.sasl:
+                object.__setattr__(listener, "sasl", list(self.auth.mechanism))
+            if "PLAIN" in listener.sasl and not listener.uses_tls:
+                raise ValueError(
+                    f"{where}.sasl: PLAIN sends the password itself, which everybody on the way can read "
+                    f"with {listener.protocol}: use sasl_ssl, or a SCRAM mechanism"
+                )
+            if "OAUTHBEARER" in listener.sasl and not listener.uses_tls:
+                raise ValueError(
+                    f"{where}.sasl: OAUTHBEARER sends the token itself, which everybody on the way could use"
+                    f" with {listener.protocol} (RFC 7628 4): use sasl_ssl"
+                )
             if self.insecure:
                 continue
-            if not listener.uses_sasl:
+            if not self.authenticates(listener):
                 raise ValueError(
-                    f"{where}.protocol: {listener.protocol} lets in everybody without a password; "
-                    "use sasl_ssl, or write insecure: true at the top"
+                    f"{where}.protocol: {listener.protocol} lets in everybody without a password; use sasl_ssl,"
+                    " or ssl with tls.client_auth: required, or write insecure: true at the top"
                 )
             if not listener.uses_tls and not listener.address.loopback:
                 raise ValueError(

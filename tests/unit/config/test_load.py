@@ -65,7 +65,20 @@ def test_a_small_file_gets_defaults(tmp_path: Path) -> None:
         (GOOD + "metrics: {bind: localhost}\n", "metrics.bind", "host:port"),
         (GOOD + "authorization: {super_users: [admin]}\n", "authorization.super_users", "User:name"),
         (GOOD + "auth: {scram: {iterations: 100}}\n", "auth.scram.iterations", "4096"),
-        (GOOD + "auth: {mechanism: plain}\n", "auth.mechanism", "chosen per listener"),
+        (GOOD + "auth: {mechanism: []}\n", "auth.mechanism", "at least 1"),
+        (
+            GOOD.replace("sasl_ssl", "sasl_plaintext").replace("9093", "9092") + "auth: {mechanism: plain}\n",
+            "listeners[0].sasl",
+            "PLAIN sends the password itself",
+        ),
+        (GOOD + "auth: {scram: {min_iterations: 100}}\n", "auth.scram.min_iterations", "4096"),
+        (GOOD + "auth: {scram: {decoy_shapes: []}}\n", "auth.scram.decoy_shapes", "at least 1"),
+        (
+            GOOD + "auth: {scram: {decoy_shapes: [{iterations: 4096, salt_bytes: 4}]}}\n",
+            "auth.scram.decoy_shapes[0].salt_bytes",
+            "8",
+        ),
+        (GOOD + "auth: {user_file: x}\n", "auth.user_file", "users_file"),
         (LISTENER, "listeners[0].protocol", "needs server.tls"),
         (GOOD.replace("sasl_ssl", "tls"), "listeners[0].protocol", "'sasl_ssl'"),
         (GOOD.replace("sasl_ssl", "plaintext"), "listeners[0].protocol", "without a password"),
@@ -251,3 +264,12 @@ def test_another_development_port_is_that_of_every_listener() -> None:
     assert {listener.bind.rpartition(":")[2] for listener in config.listeners} == {"9192"}
     assert config.metrics.bind == "127.0.0.1:0", "the usual one is taken when two servers run"
     assert load(None, {}, dev=True).metrics.bind == "127.0.0.1:9644"
+
+
+def test_listeners_without_mechanisms_take_those_of_the_section_auth(tmp_path: Path) -> None:
+    assert loaded(tmp_path, GOOD).listeners[0].sasl == ["SCRAM-SHA-256", "SCRAM-SHA-512"]
+    documented = GOOD + "auth: {mechanism: scram-sha-256}\n"
+    assert loaded(tmp_path, documented).listeners[0].sasl == ["SCRAM-SHA-256"]
+    several = GOOD.replace("}]", "}, {name: own, bind: 'localhost:1', protocol: sasl_ssl, sasl: [plain]}]")
+    config = loaded(tmp_path, several + "auth: {mechanism: [SCRAM-SHA-512, plain]}\n")
+    assert [one.sasl for one in config.listeners] == [["SCRAM-SHA-512", "PLAIN"], ["PLAIN"]]
