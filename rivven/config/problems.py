@@ -23,3 +23,8 @@ class ConfigError(ValueError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = tuple(problems)
+
+    @classmethod
+    def of(cls, source: str, reason: str) -> ConfigError:
+        """A single problem; a reason that begins with its key needs no other."""
+        return cls([Problem(source, "", reason)])

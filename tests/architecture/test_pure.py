@@ -23,6 +23,8 @@ PURE = (
     "!rivven.coordinator.service",  # drives the machines
     "!rivven.coordinator.journal",  # reads and appends the partition
     "rivven.security.authn*",
+    "!rivven.security.authn.jwks",  # waits for fetches and keeps keys fresh
+    "!rivven.security.authn.oidc_fetch",  # fetches them
     "rivven.security.authz*",
     "rivven.security.admission",
     "rivven.security.certificate",

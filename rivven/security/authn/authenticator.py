@@ -20,9 +20,14 @@ Entropy = Callable[[int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """The conversation goes on: send `token`, expect another."""
+    """The conversation goes on: send `token`, expect another.
+
+    `failure` is set when the login has failed already and `token` says so (RFC 7628 3.2.3): the precise reason,
+    for the operator only. The peer's next token then gets a `Rejected` that is `reported`.
+    """
 
     token: bytes = field(repr=False)
+    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,10 @@ class Credential:
 
 NO_CREDENTIAL = Credential()
 
+CERTIFICATE_MECHANISM = "MTLS"
+"""What stands where others have a SASL mechanism, in subjects, logs and metrics, when the client's TLS
+certificate says who it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Authenticated:
@@ -65,11 +74,17 @@ class Authenticated:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The peer is refused. `reason` is precise and for the operator only; peers get one text for all."""
+    """The peer is refused. `reason` is precise and for the operator only; peers get one text for all.
+
+    `text` is that one text where a mechanism has its own. `reported` says that a challenge's `failure` told
+    the operator before.
+    """
 
     reason: str
     token: bytes = field(default=b"", repr=False)
     code: ErrorCode = ErrorCode.SASL_AUTHENTICATION_FAILED
+    text: str = ""
+    reported: bool = False
 
 
 Step = Challenge | Authenticated | Rejected

@@ -61,12 +61,6 @@ class Session:
     authenticated_at_ms: int
     expires_at_ms: int | None
 
-    def lifetime_ms(self, now_ms: int) -> int:
-        """What SaslAuthenticate v1+ tells the client: milliseconds left, 0 = the session does not end."""
-        if self.expires_at_ms is None:
-            return 0
-        return max(1, self.expires_at_ms - now_ms)
-
 
 def refusal_text(mechanism: str) -> str:
     """The one text every failed authentication gets, whatever was wrong (KIP-152)."""
@@ -181,7 +175,7 @@ class SaslExchange:
         """The text for the client that goes with a refusal; never its reason."""
         if rejected.code is ErrorCode.ILLEGAL_SASL_STATE:
             return "SaslAuthenticate is not expected now"
-        return refusal_text(self.mechanism or "")
+        return rejected.text or refusal_text(self.mechanism or "")
 
     def _may_reauthenticate(self, now_ms: int) -> bool:
         assert self.session is not None
