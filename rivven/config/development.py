@@ -10,21 +10,23 @@ import socket
 from pathlib import Path
 
 DEV_PORT = 9092
+DEV_ADMIN_PORT = 9094
 
 
 def development_settings(
     data_dir: Path, *, port: int = DEV_PORT, ipv6: bool | None = None
 ) -> dict[str, object]:
     """The profile as the configuration file would hold it; `ipv6` adds the ::1 listener (None: where there
-    is one). On another port than the usual the metrics take any free one: a second server runs beside the
-    first."""
+    is one). On another port than the usual metrics and Admin API take any free one: a second server runs
+    beside the first."""
     listeners: list[dict[str, object]] = [
         {"name": "dev", "bind": f"127.0.0.1:{port}", "protocol": "sasl_ssl"},
     ]
     if has_ipv6_loopback() if ipv6 is None else ipv6:
         listeners.append({"name": "dev6", "bind": f"[::1]:{port}", "protocol": "sasl_ssl"})
     dev_files = data_dir / "dev"
-    metrics: dict[str, object] = {} if port == DEV_PORT else {"metrics": {"bind": "127.0.0.1:0"}}
+    usual = port == DEV_PORT
+    metrics: dict[str, object] = {} if usual else {"metrics": {"bind": "127.0.0.1:0"}}
     return {
         "data_dir": str(data_dir),
         "listeners": listeners,
@@ -33,6 +35,7 @@ def development_settings(
         },
         "authorization": {"super_users": ["User:admin"]},
         "broker": {"group.initial.rebalance.delay.ms": 0, "offsets.topic.num.partitions": 1},
+        "admin": {"bind": f"127.0.0.1:{DEV_ADMIN_PORT if usual else 0}"},
         "logging": {"format": "human"},
         **metrics,
     }

@@ -7,13 +7,12 @@ neither start-up nor the loop waits for it. Its signals are the broker's: uvicor
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rivven.config.values import Address, parse_address
+from rivven.http.listening import bound_address, guest_server, listening_socket
 from rivven.tasks import Tasks
 from rivven.telemetry import Metrics, get_logger
 
@@ -24,7 +23,6 @@ _log = get_logger("rivven.http")
 
 CONNECTIONS_MAX = 32  # scrapers and probes; more is a mistake or an attack
 KEEP_ALIVE_SECONDS = 15  # longer than a usual scrape interval would only hold sockets
-BACKLOG = 16
 STOP_SECONDS_MAX = 2.0  # a scrape in flight may end, an open connection must not delay the shutdown
 
 
@@ -50,9 +48,8 @@ class MetricsServer:
     def bind(self) -> Address:
         """Take the address and return the real one; answers come after `start`. Raises OSError."""
         if self._socket is None:
-            self._socket = _listening_socket(self._bind)
-        host, port = self._socket.getsockname()[:2]
-        return Address(host, port)
+            self._socket = listening_socket(self._bind)
+        return bound_address(self._socket)
 
     async def start(self) -> Address:
         """Serve and return the real address; raises OSError when it cannot be had."""
@@ -81,53 +78,11 @@ class MetricsServer:
             self._socket.close()
 
 
-def _listening_socket(address: Address) -> socket.socket:
-    family, kind, protocol, _name, where = socket.getaddrinfo(
-        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(where)
-        sock.listen(BACKLOG)
-        sock.setblocking(False)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
 def _import_and_build(
     metrics: Metrics, health: Callable[[], dict[str, object]], ready: Callable[[], bool]
 ) -> uvicorn.Server:
-    import uvicorn
-
-    # Its "started" and "finished" lines would pass for the broker's own.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-
     from rivven.http.application import Application
     from rivven.http.exposition import Exposition
 
-    class Server(uvicorn.Server):
-        """uvicorn without its hands on the process's signals."""
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield
-
-    config = uvicorn.Config(
-        Application(Exposition(metrics).render, health, ready),
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        http="h11",
-        interface="asgi3",
-        limit_concurrency=CONNECTIONS_MAX,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=1,
-        server_header=False,
-        proxy_headers=False,
-    )
-    config.load()  # imports the protocol classes here, on the thread
-    return Server(config)
+    application = Application(Exposition(metrics).render, health, ready)
+    return guest_server(application, connections_max=CONNECTIONS_MAX, keep_alive_s=KEEP_ALIVE_SECONDS)

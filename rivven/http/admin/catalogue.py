@@ -1,0 +1,25 @@
+"""Every route of the Admin API on one page. A part of the broker adds its rows here, one line each.
+
+A route that is not in this list is not served; a test asks each row for its permission.
+"""
+
+from __future__ import annotations
+
+from rivven.http.admin import broker
+from rivven.http.admin.document import OpenApiDocument
+from rivven.http.admin.routes import Route
+from rivven.http.admin.services import AdminServices
+
+
+def all_routes(services: AdminServices, document: OpenApiDocument) -> list[Route]:
+    """The table. Raises ValueError when two rows have the same method and path."""
+    rows = [
+        *broker.routes(services.broker),
+        *document.routes(),
+    ]
+    seen: set[tuple[str, str]] = set()
+    for row in rows:
+        if (row.method, row.path) in seen:
+            raise ValueError(f"{row.method} {row.path} is in the table twice")
+        seen.add((row.method, row.path))
+    return rows

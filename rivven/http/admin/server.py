@@ -1,0 +1,229 @@
+"""The Admin API's listener: accepts, admits, shakes hands, and hands connections to uvicorn's protocol.
+
+Driver. The application is built on a thread after the Kafka listeners serve; until then the kernel holds
+connections. Each connection takes the TLS context that is current when it comes, so a reloaded certificate is
+used at once. It knows no route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rivven.config.values import Address, parse_address
+from rivven.http.admin.peer import Peer
+from rivven.http.listening import bound_address, guest_server, listening_socket
+from rivven.security.admission import Admission, peer_of
+from rivven.tasks import Tasks
+from rivven.telemetry import get_logger
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from rivven.http.admin.hygiene import AsgiApplication
+
+CONNECTIONS_MAX = 512
+"""Administrators, scrapers and probes; each TLS connection costs some 60 KB."""
+
+CONNECTIONS_PER_PEER_MAX = 128
+"""When one address has this many, its oldest one that has not logged in makes room for the new one: an attack
+from an address must not lock its administrator out."""
+
+KEEP_ALIVE_SECONDS = 65
+"""Longer than a usual scrape interval: a handshake costs more than an idle connection."""
+
+STOP_SECONDS_MAX = 2.0
+"""What is in flight may end; an open connection must not delay the shutdown."""
+
+_log = get_logger("rivven.http")
+
+
+class AdminServer:
+    """Serves between `start` and `stop`; belongs to the event loop."""
+
+    def __init__(self, bind: str) -> None:
+        self._bind = parse_address(bind)
+        self._admission: Admission | None = None
+        self._tls: Callable[[], ssl.SSLContext] | None = None
+        self._build: Callable[[], AsgiApplication] | None = None
+        self._tasks = Tasks()
+        self._socket: socket.socket | None = None
+        self._doors: dict[Door, None] = {}
+        self._guest: uvicorn.Server | None = None
+        self._accepting: asyncio.Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    def bind(self) -> Address:
+        """Take the address and return the real one; answers come after `start`. Raises OSError."""
+        if self._socket is None:
+            self._socket = listening_socket(self._bind)
+        return bound_address(self._socket)
+
+    def open(
+        self,
+        admission: Admission,
+        tls: Callable[[], ssl.SSLContext] | None,
+        build: Callable[[], AsgiApplication],
+    ) -> None:
+        """Say who may connect, with which certificate, and what answers. `tls` gives the current context,
+        None for a listener without TLS; `build` is called on a thread."""
+        self._admission, self._tls, self._build = admission, tls, build
+
+    async def start(self) -> Address:
+        """Build the application and serve; returns the real address. Raises OSError."""
+        address = self.bind()
+        assert self._socket is not None
+        self._guest = await asyncio.to_thread(self._import_and_build)
+        loop = asyncio.get_running_loop()
+        # uvicorn owns no socket: it keeps the date, counts what is in flight, and ends it.
+        self._serving = self._tasks.spawn(self._guest.serve(sockets=[]), "admin listener")
+        self._accepting = await loop.create_server(lambda: Door(self), sock=self._socket)
+        _log.info("admin listener ready", address=str(address))
+        return address
+
+    async def stop(self) -> None:
+        """Stop accepting, let what is in flight end for STOP_SECONDS_MAX, close."""
+        if self._accepting is not None:
+            self._accepting.close()
+        if self._guest is not None:
+            self._guest.should_exit = True
+        if self._serving is not None:
+            await asyncio.wait({self._serving}, timeout=STOP_SECONDS_MAX)
+        for door in list(self._doors):
+            door.abort()
+        await self._tasks.cancel_all()
+        if self._socket is not None:
+            self._socket.close()
+
+    def _import_and_build(self) -> uvicorn.Server:
+        from rivven.http.admin.connection import HEAD_BYTES_MAX, AdminConnection
+
+        assert self._build is not None, "open comes first"
+        return guest_server(
+            self._build(),
+            connections_max=CONNECTIONS_MAX,
+            keep_alive_s=KEEP_ALIVE_SECONDS,
+            http=AdminConnection,
+            h11_max_incomplete_event_size=HEAD_BYTES_MAX,
+        )
+
+    # -- for its doors --------------------------------------------------------------------------------------
+
+    def admit(self, door: Door) -> bool:
+        """Whether a new connection may stay; it is counted then."""
+        assert self._admission is not None
+        peer = peer_of(door.host)
+        held = [one for one in self._doors if peer_of(one.host) == peer]
+        if len(held) >= CONNECTIONS_PER_PEER_MAX or len(self._doors) >= CONNECTIONS_MAX:
+            oldest = next((one for one in held if not one.trusted), None)
+            if oldest is None:
+                _log.info("refused a connection to the admin listener", host=door.host, held=len(held))
+                return False
+            oldest.abort()
+        refused = self._admission.admit(door.host)
+        if refused is not None:
+            _log.info("refused a connection to the admin listener", host=door.host, reason=refused)
+            return False
+        self._doors[door] = None
+        return True
+
+    def forget(self, door: Door) -> None:
+        """A connection that was admitted has ended."""
+        if door in self._doors:
+            assert self._admission is not None
+            del self._doors[door]
+            self._admission.release(door.host)
+
+    def enter(self, door: Door, transport: asyncio.Transport) -> None:
+        """Begin: at once without TLS, else after the handshake."""
+        if self._tls is None:
+            door.open(transport, self._new_connection(door))
+            return
+        transport.pause_reading()
+        self._tasks.spawn(
+            self._shake_hands(door, transport, self._tls()), "TLS handshake of the admin listener"
+        )
+
+    def _new_connection(self, door: Door) -> Any:
+        from rivven.http.admin.connection import AdminConnection
+
+        assert self._guest is not None
+        return AdminConnection(self._guest.config, self._guest.server_state, lambda: self.forget(door))
+
+    async def _shake_hands(self, door: Door, transport: asyncio.Transport, context: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
+        assert self._admission is not None
+        timeout = self._admission.handshake_timeout_s
+        try:
+            secured = await loop.start_tls(
+                transport,
+                door,
+                context,
+                server_side=True,
+                ssl_handshake_timeout=timeout,
+                ssl_shutdown_timeout=2,
+            )
+        except (OSError, asyncio.IncompleteReadError) as error:  # ssl.SSLError is an OSError
+            reason = "plain HTTP on the TLS port" if "HTTP_REQUEST" in str(error) else str(error)
+            _log.info("TLS handshake failed on the admin listener", host=door.host, reason=reason)
+            transport.abort()
+            self.forget(door)
+            return
+        if secured is None or secured.is_closing():
+            self.forget(door)
+            return
+        door.open(secured, self._new_connection(door))
+
+
+class Door(asyncio.Protocol):
+    """A connection until its protocol takes over; keeps the bytes that come in between."""
+
+    def __init__(self, server: AdminServer) -> None:
+        self._server = server
+        self._transport: asyncio.Transport | None = None
+        self._connection: Any = None
+        self._early = bytearray()
+        self.host = ""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether somebody has logged in on it."""
+        peer: Peer | None = getattr(self._connection, "peer", None)
+        return peer is not None and peer.trusted
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A peer connected."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.host = str((transport.get_extra_info("peername") or ("",))[0])
+        if self._server.admit(self):
+            self._server.enter(self, transport)
+        else:
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """What came with the end of the handshake; at most one read of the transport."""
+        self._early += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The peer went away before its first request."""
+        self._server.forget(self)
+
+    def open(self, transport: asyncio.Transport, connection: Any) -> None:
+        """Let the HTTP protocol take over."""
+        self._transport = transport
+        self._connection = connection
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        if self._early:
+            connection.data_received(bytes(self._early))
+            self._early.clear()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+        self._server.forget(self)

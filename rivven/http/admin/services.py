@@ -1,0 +1,58 @@
+"""What the routes of the Admin API work with; the composition root fills it, `catalogue` hands it out.
+
+Values and types only. A part of the broker that has routes adds one field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rivven.clock import Clock
+from rivven.metadata.service import MetadataService
+from rivven.security.authn.authenticator import Entropy
+from rivven.security.authn.services import AuthenticationServices
+from rivven.security.authz.chain import AuthorizerChain
+from rivven.security.sessions import Sessions
+from rivven.telemetry import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerView:
+    """One listener of the Kafka protocol: its real address, what it speaks, and how many are connected."""
+
+    name: str
+    address: str
+    protocol: str
+    mechanisms: tuple[str, ...]
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerView:
+    """The broker as operators see it. `certificates` are PEM files by the configuration key that names
+    them."""
+
+    version: str
+    node_id: int
+    cluster_id: str
+    started_at_ms: int
+    metrics: Metrics
+    healthy: Callable[[], bool]
+    ready: Callable[[], bool]
+    listeners: Callable[[], list[ListenerView]]
+    certificates: Callable[[], Mapping[str, Path]]
+
+
+@dataclass(frozen=True, slots=True)
+class AdminServices:
+    """What rows are built with; each part's `routes` takes the fields it needs."""
+
+    broker: BrokerView
+    metadata: MetadataService
+    chain: AuthorizerChain
+    sessions: Sessions
+    authentication: AuthenticationServices
+    clock: Clock
+    entropy: Entropy

@@ -1,0 +1,78 @@
+"""What the HTTP listeners share: a listening socket, and uvicorn as a guest in the broker's own loop.
+
+uvicorn handles no signals here, says nothing of its own start and end, and is imported by whoever runs this
+on a thread. Nothing is decided about requests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rivven.config.values import Address
+
+if TYPE_CHECKING:
+    import uvicorn
+
+BACKLOG = 64
+"""Connections the kernel holds while the listener's code is still being imported."""
+
+
+def listening_socket(address: Address) -> socket.socket:
+    """A non-blocking socket that listens there. Raises OSError with nothing left open."""
+    family, kind, protocol, _name, where = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(where)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def bound_address(sock: socket.socket) -> Address:
+    """The real address of a bound socket."""
+    host, port = sock.getsockname()[:2]
+    return Address(host, port)
+
+
+def guest_server(
+    application: Any, *, connections_max: int, keep_alive_s: int, **options: Any
+) -> uvicorn.Server:
+    """uvicorn with the application, loaded; call it on a thread. `options` are more settings of uvicorn's."""
+    import uvicorn
+
+    # Its "started" and "finished" lines would pass for the broker's own.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+
+    class Server(uvicorn.Server):
+        """uvicorn without its hands on the process's signals."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    settings: dict[str, Any] = {
+        "log_config": None,
+        "access_log": False,
+        "lifespan": "off",
+        "ws": "none",
+        "http": "h11",
+        "interface": "asgi3",
+        "limit_concurrency": connections_max,
+        "timeout_keep_alive": keep_alive_s,
+        "timeout_graceful_shutdown": 1,
+        "server_header": False,
+        "proxy_headers": False,
+    }
+    config = uvicorn.Config(application, **(settings | options))
+    config.load()  # imports the protocol classes here, on the thread
+    return Server(config)
