@@ -33,6 +33,8 @@ USER_NAME_LENGTH_MAX = 255
 
 DECOY_KEY_FILE = "scram-decoy.key"
 DECOY_KEY_BYTES = 32
+HASH_KEY_FILE = "token-hash.key"
+HASH_KEY_BYTES = 32
 
 
 class NoCredentials(Exception):
@@ -119,13 +121,23 @@ def load_decoy_key(data_dir: Path, entropy: Entropy) -> bytes:
 
     Raises OSError or PrivateFileError.
     """
-    path = data_dir / DECOY_KEY_FILE
+    return _load_key(data_dir / DECOY_KEY_FILE, DECOY_KEY_BYTES, entropy, "remove it, a new one is made")
+
+
+def load_token_key(data_dir: Path, entropy: Entropy) -> bytes:
+    """The key under which API tokens are hashed; made at the first call. Tokens hashed with a lost one are
+    refused as passwords and bearer texts.
+
+    Raises OSError or PrivateFileError.
+    """
+    return _load_key(data_dir / HASH_KEY_FILE, HASH_KEY_BYTES, entropy, "restore it from a backup")
+
+
+def _load_key(path: Path, length: int, entropy: Entropy, advice: str) -> bytes:
     key = read_private(path)
     if key is None:
-        key = entropy(DECOY_KEY_BYTES)
+        key = entropy(length)
         write_private(path, key)
-    if len(key) != DECOY_KEY_BYTES:
-        raise PrivateFileError(
-            f"{path} has {len(key)} bytes instead of {DECOY_KEY_BYTES}: remove it, a new one is made"
-        )
+    if len(key) != length:
+        raise PrivateFileError(f"{path} has {len(key)} bytes instead of {length}: {advice}")
     return key

@@ -6,10 +6,17 @@ It holds and forwards; it decides nothing. Mechanisms of other packages need no 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rivven.protocol.scram import ScramMechanism, ScramVerifier
 from rivven.security.authn.authenticator import Authenticated
+from rivven.security.authn.bearer import BearerAuthentication
 from rivven.security.authn.credentials import Decoys
+from rivven.security.authn.tokens import TokenAuthentication
 from rivven.security.authn.users import Users
+
+if TYPE_CHECKING:  # it imports the crypto library, which only listeners that ask for certificates need
+    from rivven.security.authn.certificates import CertificateAuthentication
 
 
 class AuthenticationServices:
@@ -17,6 +24,11 @@ class AuthenticationServices:
 
     def __init__(self, users: Users, decoys: Decoys) -> None:
         self.users = users
+        self.tokens: TokenAuthentication | None = None
+        """None where no tokens are kept: then none is accepted."""
+        self.bearer = BearerAuthentication()
+        self.certificates: CertificateAuthentication | None = None
+        """None where no listener asks for client certificates."""
         self._decoys = decoys
 
     def scram_verifier(self, user: str, mechanism: ScramMechanism) -> ScramVerifier | None:

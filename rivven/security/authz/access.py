@@ -78,6 +78,10 @@ class Access:
         chain.observer.decided(subject, action, decision)
         return decision
 
+    def about_oneself(self) -> None:
+        """The request is about the subject itself, which needs no permission; the handler sees to that."""
+        self.used = True
+
     def filter(self, operation: Operation, resource_type: ResourceType, names: Iterable[str]) -> set[str]:
         """The names on which the subject may perform `operation`."""
         wanted = list(dict.fromkeys(names))
