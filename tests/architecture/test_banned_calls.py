@@ -101,6 +101,8 @@ RULES = (
             "rivven.telemetry.*": "writes logs and watches the loop, which must not do it itself",
             "rivven.app.storage": "statvfs may hang with the disk",
             "rivven.http.metrics_server": "imports uvicorn without holding the loop",
+            "rivven.security.authn.oidc_fetch": "imports httpx and reads authorities without holding the loop",
+            "rivven.watched_files": "reads files, which may be on a slow file system",
         },
     ),
     Rule(
@@ -170,6 +172,7 @@ BROAD_CLAUSES = {
     "rivven.log.worker": "the outermost frame of a worker process",
     "rivven.security.authz.chain": "an engine, ours or theirs, that fails has denied",
     "rivven.server.connection": "the outermost frame of a connection: it closes, the others live",
+    "rivven.watched_files": "a change that cannot be taken over must not end the watch",
     "rivven.telemetry.logs": "a log line that cannot be formatted must not take the writer down",
 }
 

@@ -22,8 +22,8 @@ Entropy = Callable[[int], bytes]
 class Challenge:
     """The conversation goes on: send `token`, expect another.
 
-    `failure` is set when the login has failed already and `token` says so (RFC 7628 3.2.3): the precise reason,
-    for the operator only. The peer's next token then gets a `Rejected` that is `reported`.
+    `failure` is set when the login has failed already and `token` says so (RFC 7628 3.2.3): the precise
+    reason, for the operator only. The peer's next token then gets a `Rejected` that is `reported`.
     """
 
     token: bytes = field(repr=False)

@@ -14,6 +14,7 @@ from rivven.security.extensions import Extensions
 AUTHENTICATORS = Extensions(
     "rivven.authenticators",
     {
+        "OAUTHBEARER": "rivven.security.authn.oauthbearer:oauthbearer",
         "SCRAM-SHA-256": "rivven.security.authn.scram:scram_sha_256",
         "SCRAM-SHA-512": "rivven.security.authn.scram:scram_sha_512",
     },

@@ -1,0 +1,108 @@
+"""Files that may change while the broker runs: certificates, users, roles, policies. A driver.
+
+Looks at them several times a second and calls back when their *content* is another. Looking, not listening:
+inotify misses the symlink swap by which Kubernetes changes a mounted secret, and what lies on a network file
+system. It must not interpret what it reads, and what the callback makes of it is the callback's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+
+INTERVAL_S = 0.25
+"""Revoking by editing a file must bite within a second; a look costs a few microseconds per file."""
+
+FILES_MAX = 10_000
+"""Files of one watcher; a directory of policies larger than this is not what the setting was meant for."""
+
+FILE_BYTES_MAX = 64 << 20
+"""Larger files are known by size and times alone: hashing them would hold a thread for a second."""
+
+_log = logging.getLogger("rivven.files")
+
+_Signature = tuple[int, int, int, int]
+
+
+class WatchedFiles:
+    """Calls `changed` after the content of the files that `paths()` lists has changed, or the list has.
+
+    `paths` is called at every look, so a directory's listing is followed. `changed` may be a coroutine
+    function; it is never called again before it has ended, and its failure is logged, not fatal.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        paths: Callable[[], Iterable[Path]],
+        changed: Callable[[], Awaitable[None] | None],
+        interval_s: float = INTERVAL_S,
+    ) -> None:
+        self._name = name
+        self._paths = paths
+        self._changed = changed
+        self._interval_s = interval_s
+        self._signatures: dict[Path, _Signature | None] = {}
+        self._digest = b""
+
+    def mark(self) -> None:
+        """Take what is there now as known; called once, before the first load."""
+        self._signatures = self._look()
+        self._digest = self._read(self._signatures)
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            await asyncio.sleep(self._interval_s)
+            await self.look_once()
+
+    async def look_once(self) -> bool:
+        """One look; returns whether `changed` was called."""
+        signatures = self._look()
+        if signatures == self._signatures:
+            return False
+        digest = await asyncio.to_thread(self._read, signatures)
+        # Marked as known only as they were before reading: a write in between is seen by the next look.
+        self._signatures = signatures
+        if digest == self._digest:
+            return False
+        self._digest = digest
+        try:
+            outcome = self._changed()
+            if outcome is not None:
+                await outcome
+        except Exception:  # noqa: BLE001 - the next change must be seen whatever became of this one
+            _log.exception("%s changed, but taking over the change failed", self._name)
+        return True
+
+    def _look(self) -> dict[Path, _Signature | None]:
+        found: dict[Path, _Signature | None] = {}
+        for path in self._paths():
+            if len(found) >= FILES_MAX:
+                break
+            try:
+                status = os.stat(path)
+            except OSError:
+                found[path] = None
+            else:
+                found[path] = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        return found
+
+    def _read(self, signatures: dict[Path, _Signature | None]) -> bytes:
+        digest = hashlib.sha256()
+        for path, signature in signatures.items():
+            digest.update(f"{path}\0".encode(errors="surrogateescape"))
+            if signature is None:
+                continue
+            if signature[1] > FILE_BYTES_MAX:
+                digest.update(repr(signature).encode())
+                continue
+            try:
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+            except OSError:
+                digest.update(b"unreadable")
+        return digest.digest()

@@ -1,0 +1,88 @@
+"""Changes of content are seen however they are made; anything else is not a change."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from rivven.watched_files import WatchedFiles
+
+
+class Watch:
+    def __init__(self, *paths: Path) -> None:
+        self.calls = 0
+        self.paths = list(paths)
+        self.watcher = WatchedFiles("test", lambda: self.paths, self._changed)
+        self.watcher.mark()
+
+    def _changed(self) -> None:
+        self.calls += 1
+
+    async def look(self) -> int:
+        await self.watcher.look_once()
+        return self.calls
+
+
+async def test_new_content_is_a_change_and_a_touch_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "users.yaml"
+    path.write_text("a")
+    watch = Watch(path)
+    assert await watch.look() == 0
+    os.utime(path, (1, 1))
+    assert await watch.look() == 0
+    path.write_text("b")
+    assert await watch.look() == 1
+    assert await watch.look() == 1
+
+
+async def test_rename_removal_and_return_are_changes(tmp_path: Path) -> None:
+    path = tmp_path / "users.yaml"
+    path.write_text("a")
+    watch = Watch(path)
+    other = tmp_path / "other"
+    other.write_text("b")
+    other.replace(path)
+    assert await watch.look() == 1
+    path.unlink()
+    assert await watch.look() == 2
+    path.write_text("b")
+    assert await watch.look() == 3
+
+
+async def test_a_symlink_swap_as_kubernetes_makes_it_is_a_change(tmp_path: Path) -> None:
+    for version in ("one", "two"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "tls.crt").write_text(version)
+    (tmp_path / "data").symlink_to("one")
+    (tmp_path / "tls.crt").symlink_to("data/tls.crt")
+    watch = Watch(tmp_path / "tls.crt")
+    (tmp_path / "fresh").symlink_to("two")
+    (tmp_path / "fresh").replace(tmp_path / "data")
+    assert await watch.look() == 1
+
+
+async def test_a_file_that_joins_the_list_is_a_change(tmp_path: Path) -> None:
+    watch = Watch()
+    (tmp_path / "a").write_text("a")
+    watch.paths.append(tmp_path / "a")
+    assert await watch.look() == 1
+
+
+async def test_a_callback_that_fails_is_logged_and_the_next_change_is_seen(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a"
+    path.write_text("a")
+    calls = []
+
+    async def changed() -> None:
+        calls.append(path.read_text())
+        raise ValueError("unusable")
+
+    watcher = WatchedFiles("roles", lambda: [path], changed)
+    watcher.mark()
+    for text in ("b", "c"):
+        path.write_text(text)
+        assert await watcher.look_once()
+    assert calls == ["b", "c"]
+    assert "roles changed" in caplog.text
