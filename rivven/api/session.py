@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from rivven.security.authn.authenticator import NO_CREDENTIAL, Authenticated, Credential
 from rivven.security.authn.sasl import SaslExchange
 from rivven.security.authz.authorizer import Subject
-from rivven.security.sessions import Sessions
+from rivven.security.sessions import Refusal, Sessions
 from rivven.types import ANONYMOUS
 
 
@@ -75,6 +75,10 @@ class Session:
         """Whether the identity has ended (KIP-368): only a SASL request may come now."""
         return self.expires_at_ms is not None and now_ms >= self.expires_at_ms
 
+    def lifetime_ms(self, now_ms: int) -> int:
+        """What SaslAuthenticate v1+ tells the client: milliseconds left, 0 = the session does not end."""
+        return 0 if self.expires_at_ms is None else max(1, self.expires_at_ms - now_ms)
+
     @property
     def credentials(self) -> tuple[Credential, ...]:
         """What the identity rests on."""
@@ -88,6 +92,11 @@ class Session:
             self.closing = reason
             if self.closer is not None:
                 self.closer(reason)
+
+    def refuse(self, mechanism: str, reason: str) -> None:
+        """A login failed: tell who records it. `reason` is for the operator."""
+        refusal = Refusal(self.id, self.host, self.listener.name, mechanism, reason, self.subject)
+        self.sessions.refused(refusal)
 
     def become(self, identity: Authenticated, mechanism: str) -> None:
         """Take an identity (first authentication or re-authentication) and be a live session."""

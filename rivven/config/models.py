@@ -16,6 +16,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from rivven.config.admin import AdminConfig
+from rivven.config.audit import AuditConfig
 from rivven.config.authentication import AuthConfig
 from rivven.config.authorization import AuthorizationConfig
 from rivven.config.broker_settings import (
@@ -80,6 +81,7 @@ class Config(Strict):
     server: ServerConfig = Field(default=ServerConfig(), description="Shared by the listeners.")
     auth: AuthConfig = Field(default=AuthConfig(), description="Authentication.")
     authorization: AuthorizationConfig = Field(default=AuthorizationConfig(), description="Authorisation.")
+    audit: AuditConfig = Field(default=AuditConfig(), description="The audit trail.")
     limits: LimitsConfig = Field(default=LimitsConfig(), description="Bounds.")
     broker_overrides: dict[str, str] = Field(
         default={}, alias="broker", description="Broker settings by their Kafka names."
@@ -190,8 +192,8 @@ class Config(Strict):
                 continue
             if not self.authenticates(listener):
                 raise ValueError(
-                    f"{where}.protocol: {listener.protocol} lets in everybody without a password; use sasl_ssl,"
-                    " or ssl with tls.client_auth: required, or write insecure: true at the top"
+                    f"{where}.protocol: {listener.protocol} lets in everybody without a password; use "
+                    "sasl_ssl, or ssl with tls.client_auth: required, or write insecure: true at the top"
                 )
             if not listener.uses_tls and not listener.address.loopback:
                 raise ValueError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
 
@@ -41,9 +42,33 @@ class LiveSession(Protocol):
     @property
     def client_software(self) -> str: ...
 
+    @property
+    def host(self) -> str: ...
+    @property
+    def closing(self) -> str:
+        """Why it ends or ended, as far as this side decided it."""
+        ...
+
     def end(self, reason: str) -> None:
         """Take no more requests, let answers in flight leave, close."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A login that failed; `subject` is who the session was before, at a re-authentication. `reason` is for the
+    operator."""
+
+    session_id: str
+    host: str
+    listener: str
+    mechanism: str
+    reason: str
+    subject: Subject | None = None
+
+
+def _nobody_hears(_what: LiveSession | Refusal) -> None:
+    """Until somebody wants to know."""
 
 
 class Sessions:
@@ -51,6 +76,12 @@ class Sessions:
 
     def __init__(self) -> None:
         self.validators: list[Validator] = []
+        self.began: Callable[[LiveSession], None] = _nobody_hears
+        """Called when a session got an identity, or a new one."""
+        self.ended: Callable[[LiveSession], None] = _nobody_hears
+        """Called when a session with an identity is over."""
+        self.refused: Callable[[Refusal], None] = _nobody_hears
+        """Called when a login failed."""
         self._live: dict[str, LiveSession] = {}
         self._numbers = count(1)
 
@@ -64,11 +95,13 @@ class Sessions:
     def add(self, session: LiveSession) -> None:
         """A session got an identity, or a new one. It ends at once if that was taken away while it came."""
         self._live[session.id] = session
+        self.began(session)
         self._check(session)
 
     def remove(self, session: LiveSession) -> None:
         """A session's connection has closed, whether it ever had an identity or not."""
-        self._live.pop(session.id, None)
+        if self._live.pop(session.id, None) is not None:
+            self.ended(session)
 
     def all(self) -> Iterator[LiveSession]:
         """Every live session, the oldest first."""

@@ -24,6 +24,7 @@ CIPHERS_TLS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
 whatever the library's own default is: RSA keys below 2048 bits and SHA-1 signatures are refused."""
 
 _MINIMUM = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+_CLIENT_AUTH = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 _PEM_BYTES_MAX = 1 << 20
 """No chain or key is larger; anything above is the wrong file."""
 
@@ -51,13 +52,24 @@ def server_context(tls: TlsConfig, where: str = "server.tls") -> ssl.SSLContext:
         | ssl.OP_NO_TICKET
     )
     context.num_tickets = 0
-    context.verify_mode = ssl.CERT_NONE
+    _ask_for_certificates(context, tls, where)
     try:
         # A password is always passed: without one OpenSSL would ask on the terminal.
         context.load_cert_chain(tls.cert_path, tls.key_path, password=lambda: password)
     except ssl.SSLError as error:
         raise TlsConfigError(_explain(error, tls, encrypted, where)) from None
     return context
+
+
+def _ask_for_certificates(context: ssl.SSLContext, tls: TlsConfig, where: str) -> None:
+    """Clients' certificates are verified against `ca_path` alone: chain, dates, and the purpose of a client
+    (RFC 5280 4.2.1.12). An intermediate authority may be named without its root."""
+    context.verify_mode = _CLIENT_AUTH[tls.client_auth]
+    if tls.ca_path is None:
+        return
+    _check_certificate(tls.ca_path, f"{where}.ca_path")
+    context.load_verify_locations(tls.ca_path)
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
 
 
 def _check_certificate(path: Path, key: str) -> None:
