@@ -1,0 +1,183 @@
+"""The Admin API of one broker: its address taken early, its code imported and served after Kafka clients."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rivven import __version__
+from rivven.api.tokens import TokenService
+from rivven.app.authentication import Authentication
+from rivven.app.failures import ExitCode, StartFailed, address_failure
+from rivven.app.network import Network
+from rivven.clock import Clock
+from rivven.config.models import Config
+from rivven.http.admin.server import AdminServer
+from rivven.http.admin.services import AdminServices, BrokerView, ListenerView
+from rivven.metadata.service import MetadataService
+from rivven.security.admission import Admission
+from rivven.security.authz.chain import AuthorizerChain
+from rivven.security.sessions import Sessions
+from rivven.security.tls import TlsConfigError, server_context
+from rivven.telemetry import Metrics
+
+if TYPE_CHECKING:
+    from rivven.http.admin.hygiene import AsgiApplication
+
+
+class Administration:
+    """Belongs to the event loop. Does nothing where the configuration wants no Admin API."""
+
+    def __init__(self, config: Config, clock: Clock, metrics: Metrics) -> None:
+        self._config = config
+        self._clock = clock
+        self._metrics = metrics
+        self._started_ms = clock.now_ms()
+        self._server: AdminServer | None = None
+        self.address = ""
+        """The real address once it is bound; empty without an Admin API."""
+
+    def bind(self) -> None:
+        """Take the address. Raises StartFailed."""
+        settings = self._config.admin
+        if settings is None or not settings.enabled:
+            return
+        server = AdminServer(settings.bind)
+        try:
+            self.address = str(server.bind())
+        except OSError as error:
+            raise address_failure("admin", settings.bind, error) from None
+        self._server = server
+
+    @property
+    def url(self) -> str:
+        """What clients on this machine use, for the development profile; empty without an Admin API."""
+        scheme = "http" if self._config.admin_tls is None else "https"
+        return f"{scheme}://localhost:{self.address.rpartition(':')[2]}" if self.address else ""
+
+    def open(
+        self,
+        *,
+        admission: Admission,
+        authentication: Authentication,
+        tokens: TokenService,
+        chain: AuthorizerChain,
+        metadata: MetadataService,
+        sessions: Sessions,
+        network: Network,
+        healthy: Callable[[], bool],
+        ready: Callable[[], bool],
+    ) -> None:
+        """Say what the routes work with. Raises StartFailed for unusable certificates."""
+        if self._server is None:
+            return
+        view = BrokerView(
+            version=__version__,
+            node_id=self._config.node.id,
+            cluster_id=metadata.image.cluster_id,
+            started_at_ms=self._started_ms,
+            metrics=self._metrics,
+            healthy=healthy,
+            ready=ready,
+            listeners=lambda: _listeners(self._config, network),
+            certificates=lambda: _certificates(self._config),
+        )
+        services = AdminServices(
+            broker=view,
+            metadata=metadata,
+            chain=chain,
+            sessions=sessions,
+            authentication=authentication.services,
+            tokens=tokens,
+            clock=self._clock,
+            entropy=os.urandom,
+        )
+        build = self._builder(services, admission)
+        self._server.open(admission, self._tls_context(), build)
+
+    async def start(self) -> None:
+        """Serve; done after the Kafka listeners accept, so that they do not wait for its imports."""
+        if self._server is not None:
+            await self._server.start()
+
+    async def stop(self) -> None:
+        """Stop accepting, finish, close."""
+        if self._server is not None:
+            await self._server.stop()
+
+    def _tls_context(self) -> Callable[[], ssl.SSLContext] | None:
+        tls = self._config.admin_tls
+        if tls is None:
+            return None
+        own = self._config.admin is not None and self._config.admin.tls is not None
+        try:
+            context = server_context(tls, "admin.tls" if own else "server.tls")
+        except TlsConfigError as error:
+            raise StartFailed(
+                str(error), "check the certificate and key the Admin API uses", ExitCode.CONFIG
+            ) from None
+        return lambda: context
+
+    def _builder(self, services: AdminServices, admission: Admission) -> Callable[[], AsgiApplication]:
+        """What builds the application, to be called on a thread: it imports FastAPI."""
+        config, metrics = self._config, self._metrics
+
+        def build() -> AsgiApplication:
+            from rivven.http.admin.application import build_application
+            from rivven.http.admin.authentication import RequestAuthentication
+            from rivven.http.admin.catalogue import all_routes
+            from rivven.http.admin.document import OpenApiDocument
+            from rivven.http.admin.guard import Guard
+
+            authentication = RequestAuthentication(
+                admission,
+                services.clock,
+                metrics,
+                passwords=getattr(services.authentication, "passwords", None) or _Passwords(services),
+                bearer=getattr(services.authentication, "bearer", None),
+                anonymous=config.insecure,
+            )
+            document = OpenApiDocument()
+            guard = Guard(authentication, services.chain, services.clock)
+            rows = all_routes(services, document)
+            return build_application(rows, guard, document, config.admin_names, __version__)
+
+        return build
+
+
+def _listeners(config: Config, network: Network) -> list[ListenerView]:
+    settings = {listener.name: listener for listener in config.listeners}
+    addresses = network.addresses()
+    return [
+        ListenerView(
+            name=one.info.name,
+            address=addresses[one.info.name],
+            protocol=settings[one.info.name].protocol,
+            mechanisms=tuple(settings[one.info.name].sasl),
+            connections=len(one.connections),
+        )
+        for one in network.listeners
+    ]
+
+
+def _certificates(config: Config) -> Mapping[str, Path]:
+    found = {"server.tls": config.server.tls, "admin.tls": config.admin.tls if config.admin else None}
+    found |= {f"listeners.{listener.name}.tls": listener.tls for listener in config.listeners}
+    return {key: tls.cert_path for key, tls in found.items() if tls is not None}
+
+
+class _Passwords:
+    def __init__(self, services: AdminServices) -> None:
+        self._services = services
+
+    async def verify(self, user: str, password: str, host: str):  # type: ignore
+        from rivven.protocol.scram import ScramMechanism, derive_verifier
+        from rivven.security.authn.authenticator import Rejected
+
+        v = self._services.authentication.scram_verifier(user, ScramMechanism.SCRAM_SHA_256)
+        if v is None or derive_verifier(v.mechanism, password, v.salt, v.iterations) != v:
+            return Rejected("wrong")
+        return self._services.authentication.identity(user) or Rejected("gone")
