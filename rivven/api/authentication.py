@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rivven.api.context import RequestContext
 from rivven.api.rules import Open
@@ -21,8 +21,18 @@ from rivven.protocol import messages as m
 from rivven.protocol.exceptions import ProtocolError
 from rivven.protocol.versions import ApiVersionsAnswers, is_valid_client_software
 from rivven.security.admission import Admission
-from rivven.security.authn.authenticator import Authenticated, Deferred, Rejected, Step
+from rivven.security.authn.authenticator import (
+    CERTIFICATE_MECHANISM,
+    Authenticated,
+    Challenge,
+    Deferred,
+    Rejected,
+    Step,
+)
 from rivven.security.authn.sasl import SaslExchange, SaslState
+
+if TYPE_CHECKING:  # it imports the crypto library, which only listeners that ask for certificates need
+    from rivven.security.authn.certificates import CertificateAuthentication
 
 _log = logging.getLogger("rivven.auth")
 
@@ -85,6 +95,7 @@ class AuthenticationHandlers:
         if exchange.state is SaslState.FAILED:
             session.closing = f"SASL handshake refused: {code.name}"
             self._observer.authentication_failed("unknown")
+            session.refuse("unknown", f"the mechanism {request.mechanism!r} is refused: {code.name}")
         return m.SaslHandshakeResponse(error_code=code, mechanisms=mechanisms)
 
     async def sasl_authenticate(self, context: RequestContext, request: Any) -> Any:
@@ -96,7 +107,7 @@ class AuthenticationHandlers:
             return m.SaslAuthenticateResponse(
                 error_code=ErrorCode.ILLEGAL_SASL_STATE, error_message="SASL is not used here"
             )
-        step = await self._step(exchange, request.auth_bytes, context.now_ms)
+        step = await self._step(session, exchange, request.auth_bytes, context.now_ms)
         if isinstance(step, Rejected):
             await self._refuse(session, exchange, step)
             return m.SaslAuthenticateResponse(
@@ -105,15 +116,14 @@ class AuthenticationHandlers:
         response = m.SaslAuthenticateResponse(auth_bytes=step.token, error_message=None)
         if isinstance(step, Authenticated):
             self._accept(session, exchange, step)
-            if exchange.session is not None:
-                response.session_lifetime_ms = exchange.session.lifetime_ms(context.now_ms)
+            response.session_lifetime_ms = session.lifetime_ms(context.now_ms)
         return response
 
     async def raw_token(self, session: Session, token: bytes) -> list[bytes | bytearray | memoryview]:
         """One bare token after a handshake v0: the bare answer. Raises ProtocolError to close on refusal."""
         exchange = session.exchange
         assert exchange is not None
-        step = await self._step(exchange, token, self._clock.now_ms())
+        step = await self._step(session, exchange, token, self._clock.now_ms())
         if isinstance(step, Rejected):
             await self._refuse(session, exchange, step)
             raise ProtocolError("authentication failed")
@@ -121,11 +131,14 @@ class AuthenticationHandlers:
             self._accept(session, exchange, step)
         return [len(step.token).to_bytes(4, "big") + step.token]
 
-    async def _step(self, exchange: SaslExchange, token: bytes, now_ms: int) -> Step:
+    async def _step(self, session: Session, exchange: SaslExchange, token: bytes, now_ms: int) -> Step:
         step = exchange.authenticate(token, now_ms)
         if isinstance(step, Deferred):
             outcome = await step.outcome()
-            return exchange.conclude(outcome, self._clock.now_ms())
+            step = exchange.conclude(outcome, self._clock.now_ms())
+        if isinstance(step, Challenge) and step.failure:
+            # Many clients hang up at such a challenge: what they tried counts now.
+            await self._report(session, exchange, step.failure)
         return step
 
     def _accept(self, session: Session, exchange: SaslExchange, step: Authenticated) -> None:
@@ -143,16 +156,80 @@ class AuthenticationHandlers:
             )
 
     async def _refuse(self, session: Session, exchange: SaslExchange, step: Rejected) -> None:
+        failed = exchange.state is SaslState.FAILED
+        if not step.reported:
+            await self._report(session, exchange, step.reason, delayed=failed)
+        if failed:
+            session.closing = "authentication failed"
+
+    async def _report(
+        self, session: Session, exchange: SaslExchange, reason: str, *, delayed: bool = True
+    ) -> None:
+        """Tell the operator why a login failed, and let the peer wait for its answer."""
         mechanism = exchange.mechanism or "unknown"
         self._observer.authentication_failed(mechanism)
+        session.refuse(mechanism, reason)
         _log.warning(
             "authentication from %s on %s by %s failed: %s",
             session.host,
             session.listener.name,
             mechanism,
-            step.reason,
+            reason,
         )
-        if exchange.state is SaslState.FAILED:
+        if delayed:
             delay = self._admission.authentication_failed(session.host, self._clock.monotonic())
-            await asyncio.sleep(delay)
-            session.closing = "authentication failed"
+            if self._admission.hold_failure(session.host):
+                try:
+                    await asyncio.sleep(delay)
+                finally:
+                    self._admission.failure_answered(session.host)
+
+
+class CertificateIdentities:
+    """What the client certificate of a connection, which the handshake has verified, means for its session.
+
+    On a listener without SASL the certificate is the identity, and who shows none (``client_auth:
+    optional``) is anonymous. With SASL it only has to be good: SASL says who is there, until the
+    certificate's end at most.
+    """
+
+    def __init__(
+        self, certificates: CertificateAuthentication, clock: Clock, observer: AuthenticationObserver
+    ) -> None:
+        self._certificates = certificates
+        self._clock = clock
+        self._observer = observer
+
+    def identify(self, session: Session, der: bytes | None) -> None:
+        """Give the session its identity, or a reason to close (`session.closing`)."""
+        if der is None:
+            if session.exchange is None:
+                session.become_anonymous()
+            return
+        now_ms = self._clock.now_ms()
+        if session.exchange is not None:
+            checked = self._certificates.check(der, now_ms)
+            if isinstance(checked, Rejected):
+                self._refuse(session, checked)
+                return
+            session.certificate = checked.credential
+            session.certificate_expires_at_ms = checked.not_after_ms
+            return
+        step = self._certificates.verify(der, now_ms)
+        if isinstance(step, Rejected):
+            self._refuse(session, step)
+            return
+        session.become(step, CERTIFICATE_MECHANISM)
+        self._observer.authenticated(CERTIFICATE_MECHANISM)
+        _log.info(
+            "authenticated %s from %s on %s by %s",
+            step.principal,
+            session.host,
+            session.listener.name,
+            CERTIFICATE_MECHANISM,
+        )
+
+    def _refuse(self, session: Session, step: Rejected) -> None:
+        self._observer.authentication_failed(CERTIFICATE_MECHANISM)
+        session.refuse(CERTIFICATE_MECHANISM, step.reason)
+        session.closing = f"the client certificate is refused: {step.reason}"

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 from rivven.api import (
     acls,
+    audited,
     authentication,
     cluster_admin,
     configs,
     credentials,
+    delegation_tokens,
     fetch,
     group_offsets,
     groups,
@@ -23,7 +25,7 @@ from rivven.api import (
     topic_partitions,
     topics,
 )
-from rivven.api.table import Row, Table
+from rivven.api.table import UNAUDITED, Row, Table
 from rivven.protocol.api import APIS, ApiKey
 
 
@@ -45,6 +47,7 @@ class HandlerSet:
     configs: configs.ConfigHandlers
     acls: acls.AclHandlers
     credentials: credentials.CredentialHandlers
+    tokens: delegation_tokens.DelegationTokenHandlers
     cluster: cluster_admin.ClusterHandlers
     producers: producers.ProducerHandlers
     topic_partitions: topic_partitions.TopicPartitionsHandler
@@ -60,12 +63,18 @@ def build_table(handlers: HandlerSet) -> Table:
             *_topic_rows(handlers),
             *_config_rows(handlers),
             *_security_rows(handlers),
+            *_token_rows(handlers),
             *_cluster_rows(handlers),
         ]
     )
     missing = [key.name for key in APIS if key not in table.rows]
     if missing:
         raise ValueError(f"offered without a handler: {', '.join(missing)}")
+    silent = [
+        row.key.name for key, row in table.rows.items() if (row.audited is None) is not (key in UNAUDITED)
+    ]
+    if silent:
+        raise ValueError(f"does not say what the audit trail hears of it: {', '.join(silent)}")
     return table
 
 
@@ -131,7 +140,12 @@ def _group_rows(h: HandlerSet) -> list[Row]:
             h.group_admin.list_groups,
             failed=groups.list_groups_failed,
         ),
-        Row(ApiKey.DELETE_GROUPS, groups.DELETE_GROUPS_RULES, h.group_admin.delete_groups),
+        Row(
+            ApiKey.DELETE_GROUPS,
+            groups.DELETE_GROUPS_RULES,
+            h.group_admin.delete_groups,
+            audited=audited.DELETE_GROUPS,
+        ),
         Row(ApiKey.OFFSET_COMMIT, group_offsets.OFFSET_COMMIT_RULES, h.group_offsets.offset_commit),
         Row(
             ApiKey.OFFSET_FETCH,
@@ -139,21 +153,42 @@ def _group_rows(h: HandlerSet) -> list[Row]:
             h.group_offsets.offset_fetch,
             failed=group_offsets.offset_fetch_failed,
         ),
-        Row(ApiKey.OFFSET_DELETE, group_offsets.OFFSET_DELETE_RULES, h.group_offsets.offset_delete),
+        Row(
+            ApiKey.OFFSET_DELETE,
+            group_offsets.OFFSET_DELETE_RULES,
+            h.group_offsets.offset_delete,
+            audited=audited.OFFSET_DELETE,
+        ),
     ]
 
 
 def _topic_rows(h: HandlerSet) -> list[Row]:
     return [
-        Row(ApiKey.CREATE_TOPICS, topics.CREATE_TOPICS_RULES, h.topics.create_topics),
+        Row(
+            ApiKey.CREATE_TOPICS,
+            topics.CREATE_TOPICS_RULES,
+            h.topics.create_topics,
+            audited=audited.CREATE_TOPICS,
+        ),
         Row(
             ApiKey.DELETE_TOPICS,
             topics.DELETE_TOPICS_RULES,
             h.topics.delete_topics,
             failed=topics.delete_topics_failed,
+            audited=audited.DELETE_TOPICS,
         ),
-        Row(ApiKey.CREATE_PARTITIONS, topics.CREATE_PARTITIONS_RULES, h.topics.create_partitions),
-        Row(ApiKey.DELETE_RECORDS, topics.DELETE_RECORDS_RULES, h.topics.delete_records),
+        Row(
+            ApiKey.CREATE_PARTITIONS,
+            topics.CREATE_PARTITIONS_RULES,
+            h.topics.create_partitions,
+            audited=audited.CREATE_PARTITIONS,
+        ),
+        Row(
+            ApiKey.DELETE_RECORDS,
+            topics.DELETE_RECORDS_RULES,
+            h.topics.delete_records,
+            audited=audited.DELETE_RECORDS,
+        ),
         Row(
             ApiKey.DESCRIBE_TOPIC_PARTITIONS,
             topic_partitions.DESCRIBE_TOPIC_PARTITIONS_RULES,
@@ -183,12 +218,14 @@ def _config_rows(h: HandlerSet) -> list[Row]:
             configs.ALTER_CONFIGS_RULES,
             h.configs.alter_configs,
             failed=configs.alter_configs_failed,
+            audited=audited.ALTER_CONFIGS,
         ),
         Row(
             ApiKey.INCREMENTAL_ALTER_CONFIGS,
             configs.INCREMENTAL_ALTER_CONFIGS_RULES,
             h.configs.incremental_alter_configs,
             failed=configs.incremental_alter_configs_failed,
+            audited=audited.ALTER_CONFIGS,
         ),
         Row(
             ApiKey.LIST_CONFIG_RESOURCES,
@@ -201,8 +238,8 @@ def _config_rows(h: HandlerSet) -> list[Row]:
 def _security_rows(h: HandlerSet) -> list[Row]:
     return [
         Row(ApiKey.DESCRIBE_ACLS, acls.DESCRIBE_ACLS_RULES, h.acls.describe_acls),
-        Row(ApiKey.CREATE_ACLS, acls.CREATE_ACLS_RULES, h.acls.create_acls),
-        Row(ApiKey.DELETE_ACLS, acls.DELETE_ACLS_RULES, h.acls.delete_acls),
+        Row(ApiKey.CREATE_ACLS, acls.CREATE_ACLS_RULES, h.acls.create_acls, audited=audited.CREATE_ACLS),
+        Row(ApiKey.DELETE_ACLS, acls.DELETE_ACLS_RULES, h.acls.delete_acls, audited=audited.DELETE_ACLS),
         Row(
             ApiKey.DESCRIBE_USER_SCRAM_CREDENTIALS,
             credentials.DESCRIBE_USER_SCRAM_CREDENTIALS_RULES,
@@ -212,6 +249,39 @@ def _security_rows(h: HandlerSet) -> list[Row]:
             ApiKey.ALTER_USER_SCRAM_CREDENTIALS,
             credentials.ALTER_USER_SCRAM_CREDENTIALS_RULES,
             h.credentials.alter_user_scram_credentials,
+            audited=audited.ALTER_USER_SCRAM_CREDENTIALS,
+        ),
+    ]
+
+
+def _token_rows(h: HandlerSet) -> list[Row]:
+    return [
+        Row(
+            ApiKey.CREATE_DELEGATION_TOKEN,
+            delegation_tokens.CREATE_DELEGATION_TOKEN_RULES,
+            h.tokens.create_delegation_token,
+            failed=delegation_tokens.create_failed,
+            audited=audited.CREATE_DELEGATION_TOKEN,
+        ),
+        Row(
+            ApiKey.RENEW_DELEGATION_TOKEN,
+            delegation_tokens.RENEW_DELEGATION_TOKEN_RULES,
+            h.tokens.renew_delegation_token,
+            failed=delegation_tokens.renew_failed,
+            audited=audited.RENEW_DELEGATION_TOKEN,
+        ),
+        Row(
+            ApiKey.EXPIRE_DELEGATION_TOKEN,
+            delegation_tokens.EXPIRE_DELEGATION_TOKEN_RULES,
+            h.tokens.expire_delegation_token,
+            failed=delegation_tokens.expire_failed,
+            audited=audited.EXPIRE_DELEGATION_TOKEN,
+        ),
+        Row(
+            ApiKey.DESCRIBE_DELEGATION_TOKEN,
+            delegation_tokens.DESCRIBE_DELEGATION_TOKEN_RULES,
+            h.tokens.describe_delegation_token,
+            failed=delegation_tokens.describe_failed,
         ),
     ]
 
@@ -225,11 +295,17 @@ def _cluster_rows(h: HandlerSet) -> list[Row]:
             failed=cluster_admin.describe_cluster_failed,
         ),
         Row(ApiKey.DESCRIBE_LOG_DIRS, cluster_admin.DESCRIBE_LOG_DIRS_RULES, h.cluster.describe_log_dirs),
-        Row(ApiKey.ELECT_LEADERS, cluster_admin.ELECT_LEADERS_RULES, h.cluster.elect_leaders),
+        Row(
+            ApiKey.ELECT_LEADERS,
+            cluster_admin.ELECT_LEADERS_RULES,
+            h.cluster.elect_leaders,
+            audited=audited.ELECT_LEADERS,
+        ),
         Row(
             ApiKey.ALTER_PARTITION_REASSIGNMENTS,
             cluster_admin.ALTER_PARTITION_REASSIGNMENTS_RULES,
             h.cluster.alter_partition_reassignments,
+            audited=audited.ALTER_PARTITION_REASSIGNMENTS,
         ),
         Row(
             ApiKey.LIST_PARTITION_REASSIGNMENTS,

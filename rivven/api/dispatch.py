@@ -11,10 +11,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from rivven.api.audited import Audited
 from rivven.api.context import RequestContext
 from rivven.api.rules import DENIED_CODES, Filter, Open, Require, Split
 from rivven.api.session import Session
 from rivven.api.table import Row, Table
+from rivven.audit.requests import CURRENT
+from rivven.audit.sinks import AuditUnavailable
+from rivven.audit.trail import AuditTrail
 from rivven.clock import Clock
 from rivven.errors import ErrorCode, RivvenError
 from rivven.protocol.api import APIS, ApiKey
@@ -67,7 +71,9 @@ class Dispatch:
         clock: Clock,
         observer: Observer,
         raw_token: RawToken,
+        trail: AuditTrail | None = None,
     ) -> None:
+        self._trail = trail
         self._raw_token = raw_token
         self._rows = table.rows
         self._chain = chain
@@ -108,6 +114,7 @@ class Dispatch:
             access,
             now_ms,
         )
+        CURRENT.set(context)  # decisions and handlers of this request are audited under its number
         call = Call(row, context, request)
         if not is_open:
             self._authorise(call)
@@ -117,6 +124,37 @@ class Dispatch:
         """Run the handler of a call (not Produce) and return its response struct."""
         if call.early is not None:
             return call.early
+        if call.row.audited is not None and self._trail is not None:
+            return await self._recorded(call, call.row.audited, self._trail)
+        return await self._handled(call)
+
+    async def _recorded(self, call: Call, audited: Audited, trail: AuditTrail) -> Any:
+        """Run the handler of a change between the audit trail's two records of it."""
+        context, request = call.context, call.request
+        intents = audited.intents(context, request)
+        if not intents:
+            return await self._handled(call)
+        try:
+            await trail.intent(*intents)
+        except AuditUnavailable as error:
+            _log.error("%s is refused: %s", call.row.key.name, error)
+            return call.row.failure(request, context.api_version, error.code)
+        finished = False
+        try:
+            response = await self._handled(call)
+            finished = True
+        finally:
+            if not finished:
+                for event in audited.abandoned(context, request):
+                    trail.event(event)
+        try:
+            await trail.result(*audited.results(context, request, response))
+        except AuditUnavailable as error:
+            # The change is made and the intent is recorded; a client told otherwise would try again.
+            _log.error("the result of %s is not recorded yet: %s", call.row.key.name, error)
+        return response
+
+    async def _handled(self, call: Call) -> Any:
         row, context = call.row, call.context
         assert row.handler is not None
         try:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rivven.api.audited import Audited
 from rivven.api.context import RequestContext
 from rivven.api.rules import Filter, Open, Require, Rule, Split
 from rivven.errors import ErrorCode
@@ -21,13 +22,51 @@ Starter = Callable[[RequestContext, Any, Respond], None]
 Failure = Callable[[Any, int, ErrorCode], Any]
 
 
+UNAUDITED = frozenset(
+    {
+        ApiKey.API_VERSIONS,
+        ApiKey.SASL_HANDSHAKE,
+        ApiKey.SASL_AUTHENTICATE,
+        ApiKey.PRODUCE,
+        ApiKey.FETCH,
+        ApiKey.LIST_OFFSETS,
+        ApiKey.OFFSET_FOR_LEADER_EPOCH,
+        ApiKey.METADATA,
+        ApiKey.FIND_COORDINATOR,
+        ApiKey.JOIN_GROUP,
+        ApiKey.SYNC_GROUP,
+        ApiKey.HEARTBEAT,
+        ApiKey.LEAVE_GROUP,
+        ApiKey.DESCRIBE_GROUPS,
+        ApiKey.LIST_GROUPS,
+        ApiKey.OFFSET_COMMIT,
+        ApiKey.OFFSET_FETCH,
+        ApiKey.DESCRIBE_TOPIC_PARTITIONS,
+        ApiKey.INIT_PRODUCER_ID,
+        ApiKey.DESCRIBE_PRODUCERS,
+        ApiKey.DESCRIBE_CONFIGS,
+        ApiKey.LIST_CONFIG_RESOURCES,
+        ApiKey.DESCRIBE_ACLS,
+        ApiKey.DESCRIBE_USER_SCRAM_CREDENTIALS,
+        ApiKey.DESCRIBE_CLUSTER,
+        ApiKey.DESCRIBE_LOG_DIRS,
+        ApiKey.LIST_PARTITION_REASSIGNMENTS,
+        ApiKey.DESCRIBE_DELEGATION_TOKEN,
+    }
+)
+"""What reads, and what clients do with their own data and groups: their decisions are recorded, and the
+topics that Metadata makes on first mention by whoever makes them. Everything else is an administrative
+change."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One API: its rules in order and its handler.
 
     `start` replaces `handler` for Produce, whose appends happen in arrival order while their waits overlap:
     it is called synchronously and answers through a callback (None = no response, acks=0).
-    `failed` builds the answer to an unexpected error where no rule already knows how to.
+    `failed` builds the answer to an unexpected error where no rule already knows how to. `audited` says what
+    the audit trail hears of a change, before and after; None only for what `UNAUDITED` lists.
     """
 
     key: ApiKey
@@ -35,6 +74,7 @@ class Row:
     handler: Handler | None = None
     start: Starter | None = None
     failed: Failure | None = None
+    audited: Audited | None = None
 
     def failure(self, request: Any, version: int, code: ErrorCode) -> Any:
         """The response of this API that says `code` about everything that was asked."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 
 from rivven.app.failures import ExitCode, StartFailed
+from rivven.clock import Clock
 from rivven.config.models import Config
 from rivven.metadata.service import MetadataService
-from rivven.security.authz.chain import AuthorizerChain
+from rivven.security.authz.cedar.store import PolicyStore
+from rivven.security.authz.chain import AuthorizerChain, DecisionObserver
 from rivven.security.authz.sources import AuthorizerSettings, load_authorizers
 from rivven.security.extensions import UnknownExtension
 from rivven.types import ANONYMOUS
@@ -15,9 +17,19 @@ from rivven.types import ANONYMOUS
 _log = logging.getLogger("rivven.authorization")
 
 
-def build_chain(config: Config, metadata: MetadataService) -> AuthorizerChain:
+def build_chain(
+    config: Config,
+    metadata: MetadataService,
+    policies: PolicyStore | None,
+    clock: Clock,
+    observer: DecisionObserver,
+) -> AuthorizerChain:
     """The chain every request is decided by. Raises StartFailed."""
-    settings = AuthorizerSettings(config.authorization.allow_everyone_if_no_acl_found)
+    settings = AuthorizerSettings(
+        config.authorization.allow_everyone_if_no_acl_found,
+        policies=None if policies is None else lambda: policies.rules,
+        clock=clock,
+    )
     super_users = list(config.authorization.super_users)
     if config.insecure:
         # Who reaches a listener without authentication may do everything; who logs in is judged as ever.
@@ -31,6 +43,7 @@ def build_chain(config: Config, metadata: MetadataService) -> AuthorizerChain:
     return AuthorizerChain(
         engines,
         super_users,
-        stamp=lambda: (metadata.image, metadata.image.version),
+        observer=observer,
+        stamp=lambda: (metadata.image, metadata.image.version, policies and policies.version),
         engine_failed=lambda name, error: _log.error("authorizer %s failed", name, exc_info=error),
     )

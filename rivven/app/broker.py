@@ -19,14 +19,19 @@ from typing import Any
 from rivven.api.catalogue import build_table
 from rivven.api.dispatch import Dispatch
 from rivven.api.memory import MemoryBudget
+from rivven.app.administration import Administration
+from rivven.app.auditing import Auditing
 from rivven.app.authentication import Authentication, load_mechanisms
 from rivven.app.authorization import build_chain
 from rivven.app.failures import ExitCode, StartFailed, address_failure
 from rivven.app.first_start import ensure_credentials, ensure_dev_certificates
 from rivven.app.handlers import build_handlers
-from rivven.app.network import Network, whole
+from rivven.app.network import Network, asks_for_certificates, whole
+from rivven.app.oidc import start_oidc
+from rivven.app.policies import open_policies
 from rivven.app.sessions import SessionsFollowMetadata
 from rivven.app.storage import Storage
+from rivven.app.tokens import ApiTokens, open_tokens
 from rivven.clock import SystemClock
 from rivven.config.models import Config
 from rivven.coordinator.service import GroupCoordinator
@@ -43,6 +48,7 @@ from rivven.replication.replicas import Replicas
 from rivven.security.admission import Admission
 from rivven.security.authz.chain import AuthorizerChain
 from rivven.security.sessions import Sessions
+from rivven.server.listener import Identify
 from rivven.tasks import Tasks
 from rivven.telemetry import Metrics
 from rivven.telemetry.metrics import COMPACTION_TOTALS
@@ -69,10 +75,14 @@ class Broker:
         self._storage = Storage(config, self._clock, self._metrics, self._client_workers)
         self._cleaner_workers = WorkerPool(job_seconds_max=CLEANING_SECONDS_MAX, niceness=NICENESS)
         self._metadata: MetadataService | None = None
+        self._authentication: Authentication | None = None
         self._groups: GroupCoordinator | None = None
+        self._api_tokens: ApiTokens | None = None
         self._replicas: Replicas | None = None
         self._metrics_server: MetricsServer | None = None
         self._metrics_address = ""
+        self._administration = Administration(config, self._clock, self._metrics)
+        self._auditing = Auditing(config, self._storage.files, self._clock, self._metrics)
         self._ready = False
         self.start_lines: list[str] = []
         """What must be shown once: the development profile's first password."""
@@ -84,22 +94,29 @@ class Broker:
         config = self._config
         self._network.bind()
         self._bind_metrics()
+        self._administration.bind()
         directory = self._storage.open()
+        await self._auditing.start()
+        self._auditing.follow(self._sessions)
         if config.dev:
             ensure_dev_certificates(config, self._clock)
         metadata = await self._open_metadata()
         replicas = Replicas(directory, metadata.topic_defaults)
         self._metadata, self._replicas = metadata, replicas
+        authentication = Authentication(config, metadata, self._clock, self._metrics)
+        self._authentication = authentication
         self.start_lines = await ensure_credentials(
-            config, self._config_path, metadata, self._network.bound_port
+            config, self._config_path, metadata, authentication.users, self._network.bound_port
         )
         await replicas.sync_with(metadata.image)
         await self._storage.forget_unknown(metadata.image.topics_by_id)
         self._follow_metadata(metadata, replicas)
         self._groups = await self._open_groups(metadata, replicas)
-        self._accept_connections(metadata, replicas, self._groups, Authentication(config, metadata))
+        authentication.start(self._sessions, self._tasks)
+        self._accept_connections(metadata, replicas, self._groups, authentication)
         self._start_background(metadata, replicas)
         self._ready = True
+        self._auditing.ready(self._network.addresses())
 
     async def _open_metadata(self) -> MetadataService:
         config = self._config
@@ -186,7 +203,11 @@ class Broker:
         self._tasks.spawn(follow(), "follow the metadata")
 
     def _authorization(self, metadata: MetadataService) -> AuthorizerChain:
-        return build_chain(self._config, metadata)
+        settings = self._config.authorization
+        policies = open_policies(settings.cedar, "authorization.cedar", self._metrics, self._clock)
+        if policies is not None:
+            self._tasks.spawn(policies.watch(), "policies")
+        return build_chain(self._config, metadata, policies, self._clock, self._auditing.trail)
 
     def _accept_connections(
         self,
@@ -206,6 +227,9 @@ class Broker:
         requests = MemoryBudget(limits.request_memory_bytes)
         responses = MemoryBudget(limits.response_memory_bytes)
         self._metrics.watch_memory(lambda: requests.used_bytes, lambda: responses.used_bytes)
+        tokens = self._api_tokens = open_tokens(
+            config, authentication, metadata, self._sessions, self._clock, self._tasks
+        )
         handlers = build_handlers(
             metadata=metadata,
             replicas=replicas,
@@ -219,17 +243,30 @@ class Broker:
             disk=self._storage,
             explicit=config.broker_explicit,
             acls_enforced="acl" in config.authorization.authorizers,
+            tokens=tokens.service,
         )
+        chain = self._authorization(metadata)
         dispatch = Dispatch(
             build_table(handlers),
-            self._authorization(metadata),
+            chain,
             self._clock,
             self._metrics,
             handlers.authentication.raw_token,
+            self._auditing.trail,
+        )
+        start_oidc(
+            config,
+            authentication,
+            metadata,
+            self._sessions,
+            clock=self._clock,
+            tasks=self._tasks,
+            observer=self._metrics,
         )
         SessionsFollowMetadata(self._sessions, metadata, self._clock)
         self._network.open(
             sessions=self._sessions,
+            identify=self._certificates(metadata, authentication),
             dispatch=dispatch,
             admission=admission,
             source=load_mechanisms(config),
@@ -238,6 +275,29 @@ class Broker:
             clock=self._clock,
             metrics=self._metrics,
         )
+        self._administration.open(
+            admission=admission,
+            authentication=authentication,
+            tokens=tokens.service,
+            chain=chain,
+            metadata=metadata,
+            sessions=self._sessions,
+            network=self._network,
+            healthy=lambda: bool(self.health()["healthy"]),
+            ready=lambda: self._ready,
+        )
+
+    def _certificates(self, metadata: MetadataService, authentication: Authentication) -> Identify | None:
+        """How client certificates are judged, None when no listener asks for any."""
+        if not any(asks_for_certificates(self._config, listener) for listener in self._config.listeners):
+            return None
+        from rivven.app.certificates import ClientCertificates
+
+        names = authentication.external_names
+        made = ClientCertificates(self._config, metadata, self._sessions, names, self._clock, self._metrics)
+        made.watch(self._tasks)
+        authentication.services.certificates = made.authentication
+        return made.identities.identify
 
     def _start_background(self, metadata: MetadataService, replicas: Replicas) -> None:
         broker = metadata.static_broker_values
@@ -277,8 +337,10 @@ class Broker:
 
     async def start_metrics(self) -> None:
         """Serve HTTP; done after the Kafka listeners accept, so that they do not wait for its imports."""
+        await self._auditing.sign()
         if self._metrics_server is not None:
             await self._metrics_server.start()
+        await self._administration.start()
 
     def ready_facts(self) -> dict[str, object]:
         """What the ready line says: identity and real addresses."""
@@ -290,6 +352,7 @@ class Broker:
             "cluster_id": self._metadata.image.cluster_id,
             "listeners": self._network.addresses(),
             "metrics": self._metrics_address,
+            "admin": self._administration.address,
         }
 
     def health(self) -> dict[str, object]:
@@ -329,15 +392,21 @@ class Broker:
     async def _close(self) -> None:
         for listener in self._network.listeners:
             await listener.stop()
+        await self._administration.stop()
         await self._requests.cancel_all()
+        if self._authentication is not None:
+            self._authentication.close()
         if self._metrics_server is not None:
             await self._metrics_server.stop()
         self._metrics.stalls.stop()
         if self._groups is not None:
             await self._groups.close()
         await self._tasks.cancel_all()
+        if self._api_tokens is not None:
+            await self._api_tokens.close()
         if self._metadata is not None:
             await self._metadata.close()
+        await self._auditing.close()
         await self._client_workers.close()
         await self._cleaner_workers.close()
         await self._storage.close()

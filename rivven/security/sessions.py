@@ -56,8 +56,8 @@ class LiveSession(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A login that failed; `subject` is who the session was before, at a re-authentication. `reason` is for the
-    operator."""
+    """A login that failed; `subject` is who the session was before, at a re-authentication. `reason` is for
+    the operator."""
 
     session_id: str
     host: str

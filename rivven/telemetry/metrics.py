@@ -44,6 +44,9 @@ class Metrics:
         self._define_network()
         self._define_requests()
         self._define_security()
+        self._define_users()
+        self._define_policies()
+        self._define_audit()
         self._define_log()
         self._define_compaction()
         self.stalls = LoopStalls(
@@ -109,6 +112,31 @@ class Metrics:
         """A client failed to."""
         self._authentication_failed.labelled(mechanism).value += 1
 
+    def keys_fetched(self, issuer: str, ok: bool) -> None:
+        """An identity provider's keys were fetched, or could not be."""
+        self._key_fetches.labelled(issuer, "success" if ok else "failure").value += 1
+
+    def policies_loaded(self, count: int, now_ms: int) -> None:
+        """Other policies came into force."""
+        self._policies.set(count)
+        self._policies_loaded.set(now_ms / 1000)
+
+    def policy_reload_failed(self) -> None:
+        """Changed policies were refused; those from before stay in force."""
+        self._policy_failures.value += 1
+
+    def users_file_reloaded(self, taken: bool) -> None:
+        """The users file was taken over, or is refused as it is now."""
+        self._users_file_refused.set(0 if taken else 1)
+
+    def watch_passwords(
+        self, waiting: Callable[[], float], derivations: Callable[[], float], refused: Callable[[], float]
+    ) -> None:
+        """Where waiting, checked and turned away passwords of PLAIN and Basic are read."""
+        self._passwords_waiting.source = waiting
+        self._password_derivations.source = derivations
+        self._passwords_refused.source = refused
+
     def commit_round(self, files: int, seconds: float) -> None:
         """The committer made everything written so far durable; called on its thread."""
         self.commit_seconds.observe(seconds)
@@ -150,6 +178,21 @@ class Metrics:
         """Where the compactor's totals are read, by the names of `COMPACTION_TOTALS`."""
         for name, source in sources.items():
             self._compaction[name].source = source
+
+    def watch_audit(
+        self,
+        lines: Callable[[], float],
+        dropped: Callable[[], float],
+        backlog: Callable[[], float],
+        sinks: Mapping[str, tuple[Callable[[], float], Callable[[], float], Callable[[], float]]],
+    ) -> None:
+        """Where the audit trail's totals are read, and of each output failures, missed lines and health."""
+        self._audit_lines.source, self._audit_dropped.source = lines, dropped
+        self._audit_backlog.source = backlog
+        for name, (failures, missed, healthy) in sinks.items():
+            self._audit_failures.labelled(name).source = failures
+            self._audit_missed.labelled(name).source = missed
+            self._audit_healthy.labelled(name).source = healthy
 
     # --- definitions ----------------------------------------------------------------------------------------
 
@@ -195,6 +238,34 @@ class Metrics:
         self._authentication_failed = self._counter(
             "rivven_authentication_failures_total", "Failed authentications.", ("mechanism",)
         )
+        self._key_fetches = self._counter(
+            "rivven_oidc_key_fetches_total",
+            "Fetches of identity providers' keys; after failures the last good keys stay in use.",
+            ("issuer", "outcome"),
+        )
+
+    def _define_policies(self) -> None:
+        self._policies = self._gauge("rivven_policies", "Cedar policies in force.").labelled()
+        self._policies_loaded = self._gauge(
+            "rivven_policy_last_success_timestamp_seconds", "When policies last came into force; 0: never."
+        ).labelled()
+        self._policy_failures = self._counter(
+            "rivven_policy_reload_failures_total", "Changed policies that were refused."
+        ).labelled()
+
+    def _define_users(self) -> None:
+        self._users_file_refused = self._gauge(
+            "rivven_users_file_refused", "1 while the users file on disk is refused and an older one counts."
+        ).labelled()
+        self._passwords_waiting = self._gauge(
+            "rivven_passwords_waiting", "Passwords of PLAIN and Basic that wait to be checked."
+        ).labelled()
+        self._password_derivations = self._read_counter(
+            "rivven_password_derivations_total", "Key derivations for passwords of PLAIN and Basic."
+        )
+        self._passwords_refused = self._read_counter(
+            "rivven_passwords_refused_total", "Passwords turned away because too many were waiting."
+        )
 
     def _define_log(self) -> None:
         self.commit_seconds = self._histogram(
@@ -221,10 +292,41 @@ class Metrics:
     def _define_compaction(self) -> None:
         self._compaction: dict[str, Gauge] = {}
         for total, (name, doc) in COMPACTION_TOTALS.items():
-            kind = "counter" if name.endswith("_total") else "gauge"
-            family = Family(name, doc, kind, Gauge, ())
-            self._families[name] = family
-            self._compaction[total] = family.labelled()
+            kind = self._read_counter if name.endswith("_total") else self._read_gauge
+            self._compaction[total] = kind(name, doc)
+
+    def _read_counter(self, name: str, doc: str) -> Gauge:
+        """A counter whose value somebody else holds."""
+        family = Family(name, doc, "counter", Gauge, ())
+        self._families[name] = family
+        return family.labelled()
+
+    def _read_gauge(self, name: str, doc: str) -> Gauge:
+        return self._gauge(name, doc).labelled()
+
+    def _define_audit(self) -> None:
+        self._audit_lines = self._total("rivven_audit_lines_total", "Lines of the audit trail.").labelled()
+        self._audit_dropped = self._total(
+            "rivven_audit_dropped_total", "Audit events counted instead of recorded."
+        ).labelled()
+        self._audit_backlog = self._gauge(
+            "rivven_audit_backlog", "Audit events that a required output has not taken yet."
+        ).labelled()
+        self._audit_failures = self._total(
+            "rivven_audit_output_failures_total", "Failed attempts to write to an audit output.", ("output",)
+        )
+        self._audit_missed = self._total(
+            "rivven_audit_output_missed_total", "Lines an audit output did not get.", ("output",)
+        )
+        self._audit_healthy = self._gauge(
+            "rivven_audit_output_healthy", "Whether an audit output took the last lines.", ("output",)
+        )
+
+    def _total(self, name: str, doc: str, labels: tuple[str, ...] = ()) -> Family[Gauge]:
+        """A counter whose owner keeps it."""
+        family = Family(name, doc, "counter", Gauge, labels)
+        self._families[name] = family
+        return family
 
     def _counter(self, name: str, doc: str, labels: tuple[str, ...] = ()) -> Family[Counter]:
         family = Family(name, doc, "counter", Counter, labels)

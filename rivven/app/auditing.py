@@ -1,0 +1,217 @@
+"""The audit trail of one broker: its sinks from the configuration, opened and closed in order.
+
+A broker whose required outputs cannot be opened does not start. The signing key is loaded once clients are
+served: the library that signs takes some 30 ms to import.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import posixpath
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rivven.app.failures import ExitCode, StartFailed
+from rivven.audit.events import (
+    AUTHENTICATION,
+    FAILURE,
+    LIFECYCLE,
+    SESSION,
+    AuditEvent,
+    Fact,
+    principal_text,
+)
+from rivven.audit.file_sink import FileRules, FileSink
+from rivven.audit.requests import current_request_id
+from rivven.audit.signing import load_signer
+from rivven.audit.sinks import AuditSink, Delivery, QueueLimits, SinkFailed, SinkQueue, ThreadDelivery
+from rivven.audit.trail import AuditTrail, TrailSettings
+from rivven.clock import Clock
+from rivven.config.audit import AuditConfig, AuditOutput
+from rivven.config.models import Config
+from rivven.log.files import Files
+from rivven.log.threads import LoopThreads, Threads
+from rivven.security.sessions import LiveSession, Refusal, Sessions
+from rivven.telemetry import Metrics
+
+_log = logging.getLogger("rivven.audit")
+
+KEY_DIRECTORY = "audit"
+"""Below the data directory: the signing key, and the log unless the configuration puts it elsewhere."""
+
+
+class Auditing:
+    """Owns the trail between `start` and `close`; belongs to the event loop."""
+
+    def __init__(self, config: Config, files: Files, clock: Clock, metrics: Metrics) -> None:
+        self._config = config
+        self._files = files
+        self._clock = clock
+        self._threads: Threads = LoopThreads(asyncio.get_running_loop())
+        self.trail = self._build()
+        self._started = False
+        metrics.watch_audit(
+            lambda: self.trail.lines,
+            lambda: self.trail.dropped,
+            lambda: self.trail.backlog,
+            {queue.name: _watched(queue) for queue in self.trail.queues},
+        )
+
+    def _build(self) -> AuditTrail:
+        audit = self._config.audit
+        if not audit.enabled:
+            return AuditTrail((), self._clock, self._threads, TrailSettings(types=frozenset()))
+        settings = TrailSettings(
+            types=frozenset(audit.events),
+            each=audit.allowed == "each",
+            block=audit.overflow == "block",
+            backlog_max=audit.queue_events,
+        )
+        limits = QueueLimits(audit.queue_events, audit.fsync_interval_ms / 1000)
+        queues = [
+            SinkQueue(
+                name,
+                self._delivery(name, output),
+                self._threads,
+                required=output.is_required,
+                limits=limits,
+            )
+            for name, output in _named(audit.outputs)
+        ]
+        return AuditTrail(queues, self._clock, self._threads, settings)
+
+    def _delivery(self, name: str, output: AuditOutput) -> Delivery:
+        return ThreadDelivery(name, self._sink(output), self._threads)
+
+    def _sink(self, output: AuditOutput) -> AuditSink:
+        audit = self._config.audit
+        path = audit.file_path(self._config.data_dir)
+        assert path is not None
+        return FileSink(self._files, str(path), self._clock, _rules(audit))
+
+    async def start(self) -> None:
+        """Open the outputs and record the start. Raises StartFailed."""
+        if not self._config.audit.enabled:
+            return
+        try:
+            await self.trail.start()
+        except (OSError, SinkFailed) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            where = f" {error.filename}" if isinstance(error, OSError) and error.filename else ""
+            raise StartFailed(
+                f"a required audit output cannot be opened:{where} {reason}",
+                "check audit.log_path and audit.output",
+                ExitCode.DATA_DIRECTORY,
+            ) from None
+        self._started = True
+
+    def follow(self, sessions: Sessions) -> None:
+        """Record every login and the end of every session."""
+        sessions.began = self._session_began
+        sessions.ended = self._session_ended
+        sessions.refused = self._refused
+
+    def ready(self, facts: Mapping[str, Fact]) -> None:
+        """Record the start, once clients can come."""
+        self.trail.event(AuditEvent(LIFECYCLE, "start", "broker", details=facts))
+
+    async def sign(self) -> None:
+        """Load or make the key; from then on checkpoints are signed."""
+        if not self._started:
+            return
+        directory = posixpath.join(str(self._config.data_dir), KEY_DIRECTORY)
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        worker = self._threads.worker("audit-key")
+
+        def job() -> None:
+            found: Any
+            try:
+                if not self._files.exists(directory):
+                    self._files.make_directory(directory)
+                found = load_signer(self._files, directory)
+            except (OSError, SinkFailed) as error:
+                found = error
+            self._threads.post(lambda: done.set_result(found))
+
+        worker.submit(job)
+        found = await done
+        worker.close()
+        if isinstance(found, Exception):
+            _log.error("audit checkpoints are not signed: %s", found)
+            return
+        self.trail.sign_with(found.sign, found.key_id)
+
+    async def close(self) -> None:
+        """Record the stop and deliver what is queued."""
+        if self._started:
+            self._started = False
+            await self.trail.close(AuditEvent(LIFECYCLE, "stop", "broker"))
+
+    def _session_began(self, session: LiveSession) -> None:
+        self.trail.event(_session_event(session, AUTHENTICATION, "login"))
+
+    def _session_ended(self, session: LiveSession) -> None:
+        self.trail.event(_session_event(session, SESSION, "end", session.closing))
+
+    def _refused(self, refusal: Refusal) -> None:
+        subject = refusal.subject
+        self.trail.event(
+            AuditEvent(
+                AUTHENTICATION,
+                "login" if subject is None else "re-authenticate",
+                f"session:{refusal.session_id}",
+                FAILURE,
+                principal_text(subject.principal) if subject is not None else "",
+                refusal.reason,
+                refusal.host,
+                refusal.listener,
+                refusal.mechanism,
+                request_id=current_request_id(),
+            )
+        )
+
+
+def _session_event(session: LiveSession, event_type: str, action: str, reason: str = "") -> AuditEvent:
+    subject = session.subject
+    assert subject is not None
+    credential = session.credentials[0]
+    return AuditEvent(
+        event_type,
+        action,
+        f"session:{session.id}",
+        principal=principal_text(subject.principal),
+        reason=reason,
+        client_ip=subject.host,
+        listener=subject.listener,
+        mechanism=subject.mechanism,
+        details={
+            "credential": credential.kind,
+            "credential_id": credential.id,
+            "client_software": session.client_software,
+            "tls": subject.tls,
+        },
+    )
+
+
+def _named(outputs: list[AuditOutput]) -> list[tuple[str, AuditOutput]]:
+    """Each output with a name: its type, numbered when there are several."""
+    names: list[tuple[str, AuditOutput]] = []
+    for output in outputs:
+        same = sum(1 for _, other in names if other.type == output.type)
+        names.append((output.type if not same else f"{output.type}{same + 1}", output))
+    return names
+
+
+def _rules(audit: AuditConfig) -> FileRules:
+    days = audit.retention.max_age_days
+    return FileRules(
+        bytes_max=audit.rotation.max_bytes,
+        age_ms_max=int(audit.rotation.max_age_hours * 3_600_000),
+        keep_files_max=audit.retention.max_files,
+        keep_ms_max=None if days is None else int(days * 86_400_000),
+    )
+
+
+def _watched(queue: SinkQueue) -> tuple[Callable[[], float], Callable[[], float], Callable[[], float]]:
+    return lambda: queue.failures, lambda: queue.missed, lambda: not queue.failure
