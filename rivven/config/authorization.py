@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from rivven.config.policies import SUPER_USERS_MAX, CedarConfig, ShadowConfig, super_user_names
 from rivven.config.values import Strict
-
-SUPER_USERS_MAX = 100  # looked up on every decision, shown in every start-up report
 
 
 class AuthorizationConfig(Strict):
@@ -26,12 +25,28 @@ class AuthorizationConfig(Strict):
     allow_everyone_if_no_acl_found: bool = Field(
         default=False, description="Whether a resource without any rule is open to every authenticated user."
     )
+    cedar: CedarConfig | None = Field(default=None, description="Policies of the authorizer `cedar`.")
+    shadow: ShadowConfig | None = Field(
+        default=None, description="A candidate tried beside what is in force, without effect."
+    )
 
     @field_validator("super_users")
     @classmethod
     def _principals(cls, names: list[str]) -> list[str]:
-        for name in names:
-            kind, colon, user = name.partition(":")
-            if not colon or kind.lower() != "user" or not user:
-                raise ValueError(f"{name!r} is not of the form User:name")
-        return ["User:" + name.partition(":")[2] for name in names]
+        return super_user_names(names)
+
+    @model_validator(mode="after")
+    def _policies_are_used(self) -> AuthorizationConfig:
+        shadow = self.shadow if self.shadow is not None and self.shadow.given else None
+        tried = (shadow.authorizers or self.authorizers) if shadow is not None else []
+        here = self.cedar is not None and self.cedar.policy_dir is not None
+        there = shadow is not None and shadow.cedar is not None and shadow.cedar.policy_dir is not None
+        if "cedar" in self.authorizers and not here:
+            raise ValueError("cedar.policy_dir: is required by the authorizer cedar")
+        if here and "cedar" not in (*self.authorizers, *tried):
+            raise ValueError("cedar.policy_dir: has no effect without cedar among the authorizers")
+        if "cedar" in tried and not here and not there:
+            raise ValueError("shadow.cedar.policy_dir: is required by the authorizer cedar")
+        if there and "cedar" not in tried:
+            raise ValueError("shadow.cedar.policy_dir: has no effect without cedar among the authorizers")
+        return self

@@ -40,6 +40,7 @@ ELSEWHERE = (
             "rivven.config.limits",
             "rivven.config.authentication",
             "rivven.config.authorization",
+            "rivven.config.policies",
         ),
         ("unit/config/test_load.py",),
         "refusals are tested as a user meets them: file, key and reason of a whole file",

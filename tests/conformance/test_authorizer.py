@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -11,6 +14,8 @@ from hypothesis import strategies as st
 from rivven.security.authz.access import Access
 from rivven.security.authz.acl import AclAuthorizer
 from rivven.security.authz.authorizer import Action, Authorizer, Decision, Subject, Verdict
+from rivven.security.authz.cedar.engine import Rules
+from rivven.security.authz.cedar.store import read_rules
 from rivven.security.authz.chain import AuthorizerChain
 from rivven.security.authz.sources import AuthorizerSettings, load_authorizers
 from rivven.testing.authorizers import AllowAll, DenyAll
@@ -21,9 +26,29 @@ RULES = (
     AclBinding(ResourceType.TOPIC, "a", PatternType.PREFIXED, "User:x", "*", Operation.ALL, Permission.DENY),
     AclBinding(ResourceType.GROUP, "g", PatternType.LITERAL, "User:x", "*", Operation.READ, Permission.ALLOW),
 )
+POLICIES = """
+@id("everybody-reads") permit(principal, action == Action::"Read", resource is Topic);
+@id("not-x-on-a") forbid(principal == User::"x", action, resource is Topic) when { resource.name like "a*" };
+@id("x-in-g") permit(principal == User::"x", action == Action::"Read", resource == ConsumerGroup::"g");
+@id("inside") permit(principal, action, resource) when { context.address.isInRange(ip("10.0.0.0/8")) };
+@id("not-from-localhost") forbid(principal in Group::"a", action, resource is Topic)
+when { context.address.isLoopback() };
+"""
+
+
+@cache
+def policies() -> Rules:
+    with TemporaryDirectory() as directory:
+        Path(directory, "all.cedar").write_text(POLICIES)
+        return read_rules(Path(directory))
+
+
 IMPLEMENTATIONS: dict[str, Callable[[], Authorizer]] = {
     "acl": lambda: load_authorizers(["acl"], AuthorizerSettings(), lambda: (1, RULES))["acl"],
     "acl, open by default": lambda: AclAuthorizer(lambda: (1, RULES), allow_everyone_if_no_acl_found=True),
+    "cedar": lambda: load_authorizers(["cedar"], AuthorizerSettings(policies=policies), lambda: (1, ()))[
+        "cedar"
+    ],
     "deny all": DenyAll,
     "allow all": AllowAll,
 }

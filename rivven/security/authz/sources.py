@@ -6,12 +6,14 @@ An entry is an `AuthorizerFactory`; packages add theirs as entry points of the g
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
+from rivven.clock import Clock, SystemClock
 from rivven.security.authz.acl import AclAuthorizer, AclSource
 from rivven.security.authz.authorizer import Authorizer
-from rivven.security.extensions import Extensions
+from rivven.security.authz.cedar.engine import CedarAuthorizer, Memberships, NoRoles, Rules
+from rivven.security.extensions import Extensions, UnknownExtension
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,10 @@ class AuthorizerSettings:
     """What the configuration says about authorisation, whichever engines run."""
 
     allow_everyone_if_no_acl_found: bool = False
+    policies: Callable[[], Rules] | None = None
+    """The Cedar policies in force."""
+    memberships: Memberships = field(default_factory=NoRoles)
+    clock: Clock = field(default_factory=SystemClock)
 
 
 AuthorizerFactory = Callable[[AuthorizerSettings, AclSource], Authorizer]
@@ -29,7 +35,17 @@ def acl(settings: AuthorizerSettings, rules: AclSource) -> Authorizer:
     return AclAuthorizer(rules, allow_everyone_if_no_acl_found=settings.allow_everyone_if_no_acl_found)
 
 
-AUTHORIZERS = Extensions("rivven.authorizers", {"acl": "rivven.security.authz.sources:acl"})
+def cedar(settings: AuthorizerSettings, _rules: AclSource) -> Authorizer:
+    """Cedar policies."""
+    if settings.policies is None:
+        raise UnknownExtension("the authorizer cedar needs a directory of policies")
+    return CedarAuthorizer(settings.policies, settings.memberships, settings.clock)
+
+
+AUTHORIZERS = Extensions(
+    "rivven.authorizers",
+    {"acl": "rivven.security.authz.sources:acl", "cedar": "rivven.security.authz.sources:cedar"},
+)
 
 
 def load_authorizers(

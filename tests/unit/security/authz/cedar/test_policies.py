@@ -1,0 +1,107 @@
+"""A directory is read whole or refused with file, line and reason."""
+
+from pathlib import Path
+
+import pytest
+
+from rivven.security.authz.cedar import policies
+from rivven.security.authz.cedar.policies import PoliciesRefused, load_policies, load_schema
+from tests.unit.security.authz.cedar.policy_world import book, write
+
+FINE = '@id("fine") permit(principal, action == Action::"Read", resource is Topic);\n'
+
+
+def refusal(directory: Path, text: str) -> str:
+    with pytest.raises(PoliciesRefused) as caught:
+        book(directory, text)
+    return str(caught.value)
+
+
+def test_policies_know_their_id_file_and_line(tmp_path: Path) -> None:
+    write(tmp_path, FINE, "b.cedar")
+    found = book(
+        tmp_path, '\n\n@id("later")\n@why("because")\nforbid(principal == User::"u", action, resource);'
+    )
+    assert [(p.id, p.line, p.permits) for p in found.policies.values()] == [
+        ("later", 3, False),
+        ("fine", 1, True),
+    ]
+    assert found.policies["fine"].rule == f"fine ({tmp_path}/b.cedar:1)"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("\npermit(principal, action, resource);", "a.cedar:2: needs an @id"),
+        ("@id permit(principal, action, resource);", "needs an @id"),
+        ('@id("a\\nb") permit(principal, action, resource);', "cannot be an @id"),
+        (FINE + FINE, "a.cedar:2: fine: the @id is used twice, first in"),
+        ('@id("x") permit(principal, action resource);', "a.cedar:1: unexpected token `resource`"),
+        (FINE + "permit(", "a.cedar:2: "),
+        ('@id("x") permit(principal == ?principal, action, resource);', "nothing here fills its slots"),
+        ('@id("x") permit(principal is Person, action, resource);', "a.cedar:1: x: unrecognized entity type"),
+        (
+            '\n@id("x") permit(principal, action == Action::"Reed", resource);',
+            "a.cedar:2: x: unrecognized action",
+        ),
+        ('@id("x") permit(principal, action, resource) when { context.moon };', "attribute `moon`"),
+        ('@id("x") permit(principal, action, resource) when { context.hour == "3" };', "x: "),
+        ('@id("x") permit(principal, action == Action::"Read", resource is Cluster);', "x: "),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    found = refusal(tmp_path, text)
+    assert reason in found
+    assert "\n" not in found
+
+
+def test_every_problem_is_told(tmp_path: Path) -> None:
+    write(tmp_path, "permit(", "b.cedar")
+    found = refusal(tmp_path, "permit(principal, action, resource);\nforbid;")
+    assert "a.cedar:1" in found
+    assert "a.cedar:2" in found
+    assert "b.cedar:1" in found
+
+
+def test_an_empty_file_is_no_policies_but_no_file_is_a_problem(tmp_path: Path) -> None:
+    assert book(tmp_path, "// none yet\n").policies == {}
+    (tmp_path / "a.cedar").unlink()
+    with pytest.raises(PoliciesRefused, match=r"holds no \.cedar file"):
+        load_policies(tmp_path, load_schema())
+    with pytest.raises(PoliciesRefused, match="No such file"):
+        load_policies(tmp_path / "gone", load_schema())
+
+
+def test_other_files_are_left_alone(tmp_path: Path) -> None:
+    write(tmp_path, "permit(", "notes.txt")
+    assert list(book(tmp_path, FINE).policies) == ["fine"]
+
+
+def test_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policies, "FILE_BYTES_MAX", 200)
+    assert "larger than 200 bytes" in refusal(tmp_path, " " * 201)
+    monkeypatch.setattr(policies, "POLICIES_MAX", 1)
+    write(tmp_path, FINE.replace("fine", "other"), "b.cedar")
+    assert "more than 1 policies" in refusal(tmp_path, FINE)
+    monkeypatch.setattr(policies, "FILES_MAX", 1)
+    assert "more than 1 .cedar files" in refusal(tmp_path, FINE)
+
+
+def test_text_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.cedar").write_bytes(b"\xff")
+    with pytest.raises(PoliciesRefused, match="not UTF-8"):
+        load_policies(tmp_path, load_schema())
+
+
+def test_a_schema_of_ones_own(tmp_path: Path) -> None:
+    schema = tmp_path / "own.cedarschema"
+    schema.write_text(
+        'entity User { name: String }; entity Topic { name: String }; action "Read" appliesTo '
+        "{ principal: User, resource: Topic, context: { moon: Bool } };"
+    )
+    write(tmp_path, '@id("x") permit(principal, action, resource) when { context.moon };')
+    with pytest.raises(PoliciesRefused, match=r"context.moon is known to the schema but not to the broker"):
+        load_policies(tmp_path, load_schema(schema))
+    schema.write_text("entity;")
+    with pytest.raises(PoliciesRefused, match=r"own.cedarschema: "):
+        load_schema(schema)
