@@ -53,6 +53,7 @@ def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None
     metavar="FILE",
     help="Client settings as a properties file (librdkafka's or Java's names).",
 )
+@click.option("--admin-url", metavar="URL", help="The Admin API: https://HOST:PORT.")
 @click.option(
     "--timeout", type=click.FloatRange(0.1, 3600), default=15.0, metavar="SECONDS", show_default=True
 )
@@ -65,6 +66,7 @@ def cli(
     profile: str | None,
     bootstrap_server: str | None,
     command_config: Path | None,
+    admin_url: str | None,
     timeout: float,
 ) -> None:
     """Rivven, a log broker that speaks the Kafka protocol.
@@ -72,7 +74,7 @@ def cli(
     Commands that talk to a broker take the address and the user from --command-config, --profile, the
     default profile, or the development server's ./data/dev/client.properties, in this order.
     """
-    ctx.obj = Session(profile, bootstrap_server, command_config, timeout)
+    ctx.obj = Session(profile, bootstrap_server, command_config, timeout, admin_url)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,19 @@ FILE_BYTES_MAX = 1_048_576  # a client file has ten lines; stops a wrong path fr
 DEV_PROPERTIES = Path("data/dev/client.properties")
 
 _SECRETS = frozenset(
-    {"sasl.password", "ssl.key.password", "ssl.keystore.password", "sasl.oauthbearer.client.secret"}
+    {
+        "sasl.password",
+        "ssl.key.password",
+        "ssl.keystore.password",
+        "sasl.oauthbearer.client.secret",
+        "admin.token",
+    }
 )
+_ADMIN = ("admin.url", "admin.token")
+"""Keys of the Admin API; librdkafka does not know them and refuses what it does not know."""
+
+ADMIN_FILE = "admin.properties"
+"""Beside a properties file: the keys of the Admin API for it, as the development server writes them."""
 _JAVA_ONLY = frozenset({"sasl.jaas.config", "ssl.truststore.location", "ssl.truststore.type"})
 _JAAS_OPTION = re.compile(r'\b(username|password)\s*=\s*"((?:[^"\\]|\\.)*)"')
 
@@ -35,6 +46,10 @@ class Profile:
 
     name: str
     settings: Mapping[str, str] = field(repr=False)
+    admin_url: str = ""
+    """https://HOST:PORT of the Admin API; empty where none is named."""
+    admin_token: str = field(default="", repr=False)
+    """A bearer token for the Admin API, instead of user and password."""
 
     @property
     def servers(self) -> str:
@@ -43,7 +58,7 @@ class Profile:
 
     def with_servers(self, servers: str) -> Profile:
         """The same settings for other brokers."""
-        return Profile(self.name, {**self.settings, "bootstrap.servers": servers})
+        return replace(self, settings={**self.settings, "bootstrap.servers": servers})
 
 
 def profiles_path(env: Mapping[str, str]) -> Path:
@@ -98,6 +113,19 @@ def _find(
 
 def read_properties(path: Path) -> Profile:
     """A librdkafka or Java properties file; Java's PEM truststore and JAAS line are translated."""
+    settings = _read_pairs(path)
+    beside = path.with_name(ADMIN_FILE)
+    if not settings.keys() & set(_ADMIN) and beside.is_file():
+        settings |= {key: value for key, value in _read_pairs(beside).items() if key in _ADMIN}
+    return _profile(str(path), _from_java(path, settings) if _JAVA_ONLY & settings.keys() else settings)
+
+
+def _profile(name: str, settings: dict[str, str]) -> Profile:
+    kafka = {key: value for key, value in settings.items() if key not in _ADMIN}
+    return Profile(name, kafka, settings.get("admin.url", ""), settings.get("admin.token", ""))
+
+
+def _read_pairs(path: Path) -> dict[str, str]:
     settings: dict[str, str] = {}
     for number, line in enumerate(_read(path).splitlines(), 1):
         line = line.strip()
@@ -107,7 +135,7 @@ def read_properties(path: Path) -> Profile:
         if not equals or not name.strip():
             raise ProfileError(f"{path}: line {number} is not of the form name=value")
         settings[name.strip()] = value.strip()
-    return Profile(str(path), _from_java(path, settings) if _JAVA_ONLY & settings.keys() else settings)
+    return settings
 
 
 def read_profile(path: Path, name: str | None, env: Mapping[str, str]) -> Profile | None:
@@ -131,7 +159,7 @@ def read_profile(path: Path, name: str | None, env: Mapping[str, str]) -> Profil
     if not isinstance(settings, dict):
         known = ", ".join(sorted(map(str, content.get("profiles", {})))) or "none"
         raise ProfileError(f"{path}: no profile {name!r}; there are: {known}")
-    return Profile(
+    return _profile(
         str(name), {str(key): _resolved(path, str(key), value, env) for key, value in settings.items()}
     )
 

@@ -20,6 +20,8 @@ from rivven.http.admin.services import AdminServices, BrokerView, ListenerView
 from rivven.metadata.service import MetadataService
 from rivven.security.admission import Admission
 from rivven.security.authz.chain import AuthorizerChain
+from rivven.security.dev_profile import DEV_DIRECTORY, write_admin_file
+from rivven.security.private_files import PrivateFileError
 from rivven.security.sessions import Sessions
 from rivven.security.tls import TlsConfigError, server_context
 from rivven.telemetry import Metrics
@@ -72,6 +74,8 @@ class Administration:
         ready: Callable[[], bool],
     ) -> None:
         """Say what the routes work with. Raises StartFailed for unusable certificates."""
+        if self._config.dev:
+            self._tell_clients()
         if self._server is None:
             return
         view = BrokerView(
@@ -107,6 +111,17 @@ class Administration:
         """Stop accepting, finish, close."""
         if self._server is not None:
             await self._server.stop()
+
+    def _tell_clients(self) -> None:
+        """The development profile names the Admin API of this start."""
+        try:
+            write_admin_file(self._config.data_dir / DEV_DIRECTORY, self.url)
+        except (OSError, PrivateFileError) as error:
+            raise StartFailed(
+                f"cannot write the development client files: {error}",
+                "check that you may write to the data directory",
+                ExitCode.DATA_DIRECTORY,
+            ) from None
 
     def _tls_context(self) -> Callable[[], ssl.SSLContext] | None:
         tls = self._config.admin_tls

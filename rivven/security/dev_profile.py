@@ -2,8 +2,9 @@
 
     <data_dir>/dev/client.properties        librdkafka's names (kcat -F, confluent-kafka, the rivven CLI)
     <data_dir>/dev/client-java.properties   the Java client's names (--command-config)
+    <data_dir>/dev/admin.properties         where the Admin API is; the rivven CLI reads it beside the others
 
-Both hold the admin password: the server itself keeps only verifiers. They are written before the password is
+The first two hold the admin password: the server itself keeps only verifiers. They are written before the password is
 shown, and rewritten only where the server's address has changed.
 """
 
@@ -19,6 +20,8 @@ from rivven.security.private_files import read_private, write_private
 DEV_DIRECTORY = "dev"
 CLIENT_FILE = "client.properties"
 JAVA_CLIENT_FILE = "client-java.properties"
+ADMIN_FILE = "admin.properties"
+"""A file of its own: librdkafka refuses a file with keys it does not know."""
 MECHANISM = "SCRAM-SHA-256"
 FOUND_BY_ITSELF = "data/dev/client.properties"
 """Where the command line looks, from the directory it is called in."""
@@ -51,6 +54,16 @@ def write_client_files(directory: Path, admin: FirstAdmin, bootstrap_servers: st
     ]
     write_private(directory / CLIENT_FILE, _lines(plain).encode())
     write_private(directory / JAVA_CLIENT_FILE, _lines((k, _java_escaped(v)) for k, v in java).encode())
+
+
+def write_admin_file(directory: Path, url: str) -> None:
+    """Say where the Admin API of this start is; without one (an empty `url`) nothing is said. Raises OSError
+    or PrivateFileError."""
+    path = directory / ADMIN_FILE
+    if url:
+        write_private(path, _lines([("admin.url", url)]).encode())
+    else:
+        path.unlink(missing_ok=True)
 
 
 def update_address(directory: Path, bootstrap_servers: str) -> None:

@@ -88,6 +88,10 @@ class ShippedBroker:
         """Where /metrics, /healthz and /readyz are."""
         return _host_port(self.ready["metrics"])
 
+    def admin_url(self) -> str:
+        """The Admin API."""
+        return f"https://localhost:{_host_port(self.ready['admin'])[1]}"
+
     def init(self) -> None:
         """Store the administrator's verifier offline and remember the password printed once."""
         command = [RIVVEN, "server", "init", "--config", self.config_path, "--admin", ADMIN, "-o", "json"]
@@ -186,6 +190,7 @@ class ShippedBroker:
             "authorization": {"super_users": [f"User:{ADMIN}"]},
             "broker": dict(settings),
             "metrics": {"bind": "127.0.0.1:0"},
+            "admin": {"bind": "127.0.0.1:0"},
             "logging": {"format": "human"},
         }
 
@@ -215,6 +220,9 @@ class ShippedBroker:
         for listener in self._config["listeners"]:
             host, port = addresses[listener["name"]]
             listener["bind"] = f"{host}:{port}"
+        admin = self._config.get("admin")
+        if admin and self.ready.get("admin"):
+            admin["bind"] = self.ready["admin"]
         self._write_config()
 
 

@@ -40,6 +40,7 @@ class DevBroker:
         self.server_environment = self.environment | {
             "RIVVEN_LISTENERS__0__BIND": f"127.0.0.1:{port}",
             "RIVVEN_METRICS__BIND": "127.0.0.1:0",
+            "RIVVEN_ADMIN__BIND": "127.0.0.1:0",
         }
         if has_ipv6_loopback():
             self.server_environment["RIVVEN_LISTENERS__1__BIND"] = f"[::1]:{port}"
