@@ -4,8 +4,8 @@
     <data_dir>/dev/client-java.properties   the Java client's names (--command-config)
     <data_dir>/dev/admin.properties         where the Admin API is; the rivven CLI reads it beside the others
 
-The first two hold the admin password: the server itself keeps only verifiers. They are written before the password is
-shown, and rewritten only where the server's address has changed.
+The first two hold the admin password: the server itself keeps only verifiers. They are written before the
+password is shown, and rewritten only where the server's address has changed.
 """
 
 from __future__ import annotations
