@@ -105,8 +105,13 @@ class FetchHandler:
             response.error_code = ErrorCode.INVALID_FETCH_SESSION_EPOCH
             return response
         wanted, answer_now = self._resolve(request, response)
-        if wanted and not answer_now and request.max_wait_ms > 0:
-            await self._wait_for_bytes(wanted, request)
+        if (
+            wanted
+            and not answer_now
+            and request.max_wait_ms > 0
+            and await self._wait_for_bytes(wanted, request)
+        ):
+            wanted = _still_allowed(context, wanted)
         await self._read(context, request, wanted)
         return response
 
@@ -159,11 +164,12 @@ class FetchHandler:
         _fill_ends(entry, partition)
         return True
 
-    async def _wait_for_bytes(self, wanted: list[_Wanted], request: Any) -> None:
-        """Park until min_bytes are below the high watermarks, a partition fails, or time is up."""
+    async def _wait_for_bytes(self, wanted: list[_Wanted], request: Any) -> bool:
+        """Park until min_bytes are below the high watermarks, a partition fails, or time is up; returns
+        whether it had to."""
         min_bytes = min(request.min_bytes, request.max_bytes, self._fetch_bytes_max)
         if min_bytes <= 0:
-            return
+            return False
         loop = asyncio.get_running_loop()
         waiter = FetchWaiter()
         for want in wanted:
@@ -186,14 +192,15 @@ class FetchHandler:
                 moved = waiter.arm()
                 for want in look_at:
                     if want.must_answer:
-                        return
+                        return timer is not None
                     total += want.look(min_bytes)
                 if total >= min_bytes:
-                    return
+                    return timer is not None
                 if timer is None:
                     timer = loop.call_later(min(request.max_wait_ms, MAX_WAIT_MS) / 1000, time_out)
                 await moved
                 look_at = [want for part in waiter.take_moved() for want in by_partition[part]]
+            return True
         finally:
             if timer is not None:
                 timer.cancel()
@@ -254,6 +261,22 @@ class FetchHandler:
         _fill_ends(entry, partition)
         entry.records = buffers or b""
         return size
+
+
+def _still_allowed(context: RequestContext, wanted: list[_Wanted]) -> list[_Wanted]:
+    """A fetch that was parked is authorised again: what was granted when it came may be gone by now. Nobody
+    is woken for that; it is enough that nothing leaves."""
+    access, topics = context.access, {want.partition.topic_name for want in wanted}
+    # Only what changed is told to the audit trail: the grant was told when the request came.
+    gone = topics - access.filter(Operation.READ, ResourceType.TOPIC, topics)
+    denied = {topic for topic in gone if not access.allowed(Operation.READ, ResourceType.TOPIC, topic)}
+    if not denied:
+        return wanted
+    for want in wanted:
+        if want.partition.topic_name in denied:
+            want.entry.error_code = ErrorCode.TOPIC_AUTHORIZATION_FAILED
+            want.entry.high_watermark = -1
+    return [want for want in wanted if want.partition.topic_name not in denied]
 
 
 def check_leader_epoch(partition: Partition, epoch: int) -> None:

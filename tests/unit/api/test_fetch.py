@@ -1,6 +1,7 @@
 """Fetch parks, wakes, reads and accounts for every byte it holds."""
 
 import asyncio
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,9 @@ from rivven.api.fetch import FetchHandler, check_leader_epoch
 from rivven.api.memory import MemoryBudget
 from rivven.errors import ErrorCode as E
 from rivven.errors import RivvenError
+from rivven.security.authz.authorizer import Action, Decision, Subject
 from rivven.testing.files import Fault
+from rivven.types import Operation, ResourceType
 from tests.unit.api.requests import context, fetch
 from tests.unit.replication.data_plane import DataPlane, append
 
@@ -36,6 +39,21 @@ class Fetched:
     def context_of(self) -> Any:
         self.context = context(12)
         return self.context
+
+
+class DenyLater:
+    """An engine that allows until `denied`, and counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.denied = False
+        self.asked = 0
+
+    def authorize(self, _subject: Subject, actions: Sequence[Action]) -> list[Decision]:
+        self.asked += len(actions)
+        return [Decision.deny("gone") if self.denied else Decision.allow("there")] * len(actions)
+
+    def authorize_any(self, _subject: Subject, _operation: Operation, _kind: ResourceType) -> Decision:
+        return Decision.deny("not asked here")
 
 
 @pytest.fixture
@@ -67,6 +85,37 @@ async def test_a_parked_fetch_is_answered_by_the_commit(fetched: Fetched) -> Non
     assert not task.done()
     entry = (await fetched.plane.run(task)).responses[0].partitions[0]
     assert size_of(entry) > 60
+
+
+async def test_a_parked_fetch_is_authorised_again_before_it_answers(fetched: Fetched) -> None:
+    partition = await fetched.plane.partition()
+    rights = DenyLater()
+    asked = context(12, rights)
+    task = asyncio.ensure_future(fetched.handler.fetch(asked, fetch("t", 0, max_wait_ms=60_000)))
+    await asyncio.sleep(0)
+    rights.denied = True
+    await asyncio.sleep(0)
+    assert not task.done(), "a revoked grant wakes nobody"
+    append(partition, b"secret")
+    entry = (await fetched.plane.run(task)).responses[0].partitions[0]
+    assert (entry.error_code, entry.high_watermark, bytes(entry.records)) == (
+        E.TOPIC_AUTHORIZATION_FAILED,
+        -1,
+        b"",
+    )
+    assert asked.lease is None, "nothing was read for it"
+
+
+async def test_a_fetch_that_never_waited_is_not_asked_twice(fetched: Fetched) -> None:
+    partition = await fetched.plane.partition()
+    append(partition, b"a")
+    await fetched.plane.settle()
+    rights = DenyLater()
+    answer = await fetched.plane.run(
+        fetched.handler.fetch(context(12, rights), fetch("t", 0, max_wait_ms=60_000))
+    )
+    assert size_of(answer.responses[0].partitions[0]) > 60
+    assert rights.asked == 0, "dispatch has asked"
 
 
 async def test_memory_is_accounted_for_exactly_even_beyond_the_share(fetched: Fetched) -> None:
