@@ -10,6 +10,7 @@ from rivven.api.catalogue import HandlerSet
 from rivven.api.cluster_admin import ClusterHandlers, DiskView
 from rivven.api.configs import ConfigHandlers
 from rivven.api.credentials import CredentialHandlers
+from rivven.api.delegation_tokens import DelegationTokenHandlers
 from rivven.api.fetch import FetchHandler
 from rivven.api.group_offsets import GroupOffsetHandlers
 from rivven.api.groups import FindCoordinatorHandler, GroupAdminHandlers, GroupHandlers
@@ -18,6 +19,7 @@ from rivven.api.metadata import AutoCreate, MetadataHandler
 from rivven.api.offsets import OffsetHandlers
 from rivven.api.produce import ProduceHandler
 from rivven.api.producers import ProducerHandlers
+from rivven.api.tokens import TokenService
 from rivven.api.topic_partitions import TopicPartitionsHandler
 from rivven.api.topics import TopicHandlers
 from rivven.clock import Clock
@@ -47,6 +49,7 @@ def build_handlers(
     disk: DiskView,
     explicit: Collection[str],
     acls_enforced: bool,
+    tokens: TokenService,
 ) -> HandlerSet:
     """The handlers of the API table."""
     broker = metadata.static_broker_values
@@ -75,10 +78,22 @@ def build_handlers(
         configs=configs,
         acls=AclHandlers(metadata, enabled=acls_enforced),
         credentials=CredentialHandlers(metadata),
+        tokens=_token_handlers(metadata, tokens),
         cluster=ClusterHandlers(metadata.node_id, metadata.image.cluster_id, replicas, disk),
         producers=ProducerHandlers(metadata, replicas),
         topic_partitions=TopicPartitionsHandler(metadata.node_id, lambda: metadata.image, replicas),
     )
+
+
+def _token_handlers(metadata: MetadataService, tokens: TokenService) -> DelegationTokenHandlers:
+    broker = metadata.static_broker_values
+    lifetime_ms, expiry_ms = (
+        broker["delegation.token.max.lifetime.ms"],
+        broker["delegation.token.expiry.time.ms"],
+    )
+    assert isinstance(lifetime_ms, int)
+    assert isinstance(expiry_ms, int)
+    return DelegationTokenHandlers(tokens, lifetime_ms, expiry_ms)
 
 
 def _auto_create(metadata: MetadataService, replicas: Replicas) -> AutoCreate:

@@ -154,6 +154,25 @@ _LOG = (
     ),
 )
 
+_TOKENS = (
+    _fixed(
+        "delegation.token.max.lifetime.ms",
+        Kind.LONG,
+        7 * 86_400_000,
+        "The longest life of a token made by Kafka's API 38, renewals included.",
+        minimum=1,
+        maximum=3_660 * 86_400_000,
+    ),
+    _fixed(
+        "delegation.token.expiry.time.ms",
+        Kind.LONG,
+        86_400_000,
+        "How long a token made or renewed by Kafka's APIs 38 and 39 is valid before it must be renewed.",
+        minimum=1,
+        maximum=3_660 * 86_400_000,
+    ),
+)
+
 _NETWORK = (
     _fixed(
         "socket.request.max.bytes",
@@ -273,7 +292,7 @@ _COARSE = (
 
 BROKER_SETTINGS: dict[str, Setting] = table(
     *sorted(
-        (*_GROUPS, *_LOG, *_NETWORK, *_TOPICS, *_COARSE, *map(_topic_default, TOPIC_SETTINGS.values())),
+        (*_GROUPS, *_LOG, *_TOKENS, *_NETWORK, *_TOPICS, *_COARSE, *map(_topic_default, TOPIC_SETTINGS.values())),
         key=lambda setting: setting.name,
     )
 )

@@ -115,6 +115,24 @@ def alter_scram(_version: int, names: Names) -> Any:
     return m.AlterUserScramCredentialsRequest(upsertions=[entry])
 
 
+def check_token_created(answer: Any, version: int, _names: Names) -> None:
+    assert answer.error_code == 0
+    assert (answer.principal_type, len(answer.hmac), len(answer.token_id)) == ("User", 32, 16)
+    assert answer.issue_timestamp_ms < answer.expiry_timestamp_ms <= answer.max_timestamp_ms
+    if version >= 3:
+        assert answer.token_requester_principal_name == answer.principal_name
+
+
+def check_token_moved(answer: Any, _version: int, _names: Names) -> None:
+    assert answer.error_code == 0
+    assert answer.expiry_timestamp_ms > 0
+
+
+def check_tokens(answer: Any, _version: int, _names: Names) -> None:
+    assert answer.error_code == 0
+    assert all(token.hmac == b"" for token in answer.tokens), "the secret is not stored"
+
+
 # -- cluster -------------------------------------------------------------------------------------------------
 
 

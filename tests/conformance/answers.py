@@ -22,6 +22,8 @@ class Names:
     user: str
     member: str = ""
     generation: int = -1
+    token: bytes = bytes(32)
+    """The secret of a delegation token; nobody's unless a test made one."""
 
 
 @dataclass(frozen=True, slots=True)

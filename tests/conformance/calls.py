@@ -352,6 +352,21 @@ CALLS: dict[ApiKey, CallCase] = {
         admin_calls.describe_scram, admin_calls.check_describe_scram
     ),
     ApiKey.ALTER_USER_SCRAM_CREDENTIALS: CallCase(admin_calls.alter_scram, no_errors),
+    ApiKey.CREATE_DELEGATION_TOKEN: CallCase(
+        lambda version, names: m.CreateDelegationTokenRequest(max_lifetime_ms=60_000),
+        admin_calls.check_token_created,
+    ),
+    ApiKey.RENEW_DELEGATION_TOKEN: CallCase(
+        lambda version, names: m.RenewDelegationTokenRequest(hmac=names.token, renew_period_ms=-1),
+        admin_calls.check_token_moved,
+    ),
+    ApiKey.EXPIRE_DELEGATION_TOKEN: CallCase(
+        lambda version, names: m.ExpireDelegationTokenRequest(hmac=names.token, expiry_time_period_ms=-1),
+        admin_calls.check_token_moved,
+    ),
+    ApiKey.DESCRIBE_DELEGATION_TOKEN: CallCase(
+        lambda version, names: m.DescribeDelegationTokenRequest(owners=None), admin_calls.check_tokens
+    ),
     ApiKey.DESCRIBE_CLUSTER: CallCase(
         lambda version, names: m.DescribeClusterRequest(), admin_calls.check_cluster
     ),

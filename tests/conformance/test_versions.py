@@ -68,6 +68,9 @@ def test_an_api_answers_sensibly(admin: Client, names: Names, key: ApiKey, versi
             names = dataclasses.replace(names, member=required.member_id)
     elif key in (ApiKey.DESCRIBE_ACLS, ApiKey.DELETE_ACLS):
         admin.call(ApiKey.CREATE_ACLS, 3, CALLS[ApiKey.CREATE_ACLS].request(3, names))
+    elif key in (ApiKey.RENEW_DELEGATION_TOKEN, ApiKey.EXPIRE_DELEGATION_TOKEN):
+        create = CALLS[ApiKey.CREATE_DELEGATION_TOKEN].request(3, names)
+        names = dataclasses.replace(names, token=admin.call(ApiKey.CREATE_DELEGATION_TOKEN, 3, create).hmac)
     answer = admin.call(key, version, case.request(version, names))
     case.check(answer, version, names)
 

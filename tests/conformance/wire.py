@@ -12,6 +12,7 @@ import itertools
 import secrets
 import socket
 import ssl
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -53,8 +54,8 @@ def frame(api: int, version: int, request: Any, correlation: int = 1) -> bytes:
 
 
 @functools.cache
-def _context(ca: str) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=ca)
+def _context(connection: Connection) -> ssl.SSLContext:
+    return connection.ssl_context()
 
 
 class Wire:
@@ -72,7 +73,7 @@ class Wire:
             self.sock.connect((host.strip("[]"), int(port)))
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if connection.ca is not None:
-                context = _context(str(connection.ca))
+                context = _context(replace(connection, bootstrap="", account=None))
                 self.sock = context.wrap_socket(self.sock, server_hostname="localhost")
         except OSError:
             self.sock.close()
@@ -156,13 +157,20 @@ class Wire:
     # -- authentication --------------------------------------------------------------------------------------
 
     def login(
-        self, account: Account, mechanism: str = "SCRAM-SHA-256", *, handshake: int = 1, version: int = 2
+        self,
+        account: Account,
+        mechanism: str = "SCRAM-SHA-256",
+        *,
+        handshake: int = 1,
+        version: int = 2,
+        token_auth: bool = False,
     ) -> None:
-        """SCRAM over SaslAuthenticate (handshake 1) or bare tokens (handshake 0). Raises Refused, Closed."""
+        """SCRAM over SaslAuthenticate (handshake 1) or bare tokens (handshake 0); `token_auth` says that the
+        account is a delegation token's id and secret. Raises Refused, Closed."""
         answer = self.call(ApiKey.SASL_HANDSHAKE, handshake, SaslHandshakeRequest(mechanism=mechanism))
         if answer.error_code:
             raise Refused(answer.error_code, ",".join(answer.mechanisms))
-        first = scram.client_first(account.user, secrets.token_hex(12))
+        first = scram.client_first(account.user, secrets.token_hex(12), token_auth=token_auth)
         challenge = scram.parse_server_first(
             self.token(f"n,,{first.bare}".encode(), handshake, version), first
         )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rivven.api.tokens import TokenService
 from rivven.clock import Clock
 from rivven.metadata.service import MetadataService
 from rivven.security.authn.authenticator import Entropy
@@ -54,5 +55,6 @@ class AdminServices:
     chain: AuthorizerChain
     sessions: Sessions
     authentication: AuthenticationServices
+    tokens: TokenService
     clock: Clock
     entropy: Entropy
