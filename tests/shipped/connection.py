@@ -6,6 +6,8 @@ import ssl
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tests.shipped.client_certificates import ClientFiles
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -23,6 +25,8 @@ class Connection:
     ca: Path | None = None
     account: Account | None = None
     mechanism: str = "SCRAM-SHA-256"
+    client: ClientFiles | None = None
+    """The certificate the client shows, if any."""
 
     @property
     def protocol(self) -> str:
@@ -35,6 +39,9 @@ class Connection:
     def with_password(self, password: str) -> Connection:
         assert self.account is not None
         return replace(self, account=replace(self.account, password=password))
+
+    def with_certificate(self, client: ClientFiles | None) -> Connection:
+        return replace(self, client=client)
 
     def with_ca(self, ca: Path) -> Connection:
         return replace(self, ca=ca)
@@ -57,6 +64,9 @@ class Connection:
             }
         if self.ca is not None:
             conf["ssl.ca.location"] = str(self.ca)
+        if self.client is not None:
+            conf["ssl.certificate.location"] = str(self.client.certificate)
+            conf["ssl.key.location"] = str(self.client.key)
         return conf | {name.replace("_", "."): value for name, value in settings.items()}
 
     def librdkafka_file(self, path: Path) -> Path:
@@ -77,15 +87,26 @@ class Connection:
             }
         if self.ca is not None:
             conf["ssl_cafile"] = str(self.ca)
+        if self.client is not None:
+            conf["ssl_certfile"] = str(self.client.certificate)
+            conf["ssl_keyfile"] = str(self.client.key)
         return conf
 
     def aiokafka(self) -> dict[str, object]:
         """For aiokafka's constructors."""
         conf = self.kafka_python()
-        conf.pop("ssl_cafile", None)
+        for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+            conf.pop(name, None)
         if self.ca is not None:
-            conf["ssl_context"] = ssl.create_default_context(cafile=str(self.ca))
+            conf["ssl_context"] = self.ssl_context()
         return conf
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """For clients that take one, and for bare sockets."""
+        context = ssl.create_default_context(cafile=str(self.ca))
+        if self.client is not None:
+            context.load_cert_chain(self.client.certificate, self.client.key)
+        return context
 
     def java_file(self, path: Path) -> Path:
         """For the Java client and Kafka's command line tools (`--command-config`)."""
@@ -99,6 +120,10 @@ class Connection:
             ]
         if self.ca is not None:
             lines += ["ssl.truststore.type=PEM", f"ssl.truststore.location={self.ca}"]
+        if self.client is not None:
+            store = path.with_suffix(".keystore.pem")
+            _write_private(store, self.client.key.read_text() + self.client.certificate.read_text())
+            lines += ["ssl.keystore.type=PEM", f"ssl.keystore.location={store}"]
         return _write_private(path, "\n".join(lines) + "\n")
 
     def node(self) -> dict[str, object]:

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 
 # Offline tools and the server itself; passwords.py takes only the rules for passwords.
-MAY_IMPORT_THE_BROKER = {"server.py", "config.py", "log.py", "auth.py", "passwords.py", "main.py"}
+MAY_IMPORT_THE_BROKER = {"server.py", "config.py", "log.py", "auth.py", "passwords.py", "main.py", "tls.py"}
 
 
 def imports(path: Path) -> list[tuple[str, bool]]:
