@@ -18,6 +18,7 @@ from rivven.clock import Clock
 from rivven.config.models import Config
 from rivven.metadata.commands import CreateAcls, StoreScram
 from rivven.metadata.service import MetadataService
+from rivven.security.authn.users import Users
 from rivven.security.bootstrap import (
     DEV_ADMIN,
     FirstAdmin,
@@ -51,14 +52,14 @@ def ensure_dev_certificates(config: Config, clock: Clock) -> None:
 
 
 async def ensure_credentials(
-    config: Config, config_path: Path | None, metadata: MetadataService, port: Callable[[], int]
+    config: Config, config_path: Path | None, metadata: MetadataService, users: Users, port: Callable[[], int]
 ) -> list[str]:
     """Make sure somebody can log in; returns the lines to show at this start. Raises StartFailed."""
     if config.dev:
         return await _ensure_dev_admin(config, metadata, f"localhost:{port()}")
     needs_user = any(listener.uses_sasl for listener in config.listeners)
     try:
-        require_credentials(metadata.image.has_credentials or not needs_user, config_path)
+        require_credentials(users.any or not needs_user, config_path)
     except NoCredentials as error:
         reason, _, command = str(error).partition("; ")
         raise StartFailed(reason, command, ExitCode.NO_CREDENTIALS) from None
@@ -77,7 +78,7 @@ async def _ensure_dev_admin(config: Config, metadata: MetadataService, address: 
         if metadata.image.has_credentials:
             update_address(directory, address)
             return later_start_lines(directory, address)
-        admin = make_first_admin(DEV_ADMIN, os.urandom, config.auth.scram.iterations)
+        admin = make_first_admin(DEV_ADMIN, os.urandom)
         write_client_files(directory, admin, address, directory / "ca.crt")
     except (OSError, ValueError, PrivateFileError) as error:
         raise StartFailed(

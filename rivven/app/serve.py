@@ -47,7 +47,7 @@ def print_failure(failure: StartFailed) -> None:
 
 async def _init(config: Config, name: str) -> FirstAdmin:
     try:
-        admin = make_first_admin(name, os.urandom, config.auth.scram.iterations)
+        admin = make_first_admin(name, os.urandom)
     except ValueError as error:
         raise StartFailed(
             f"{name!r} cannot be a user: {error}", "choose another name", ExitCode.USAGE

@@ -19,6 +19,10 @@ FAILURE_MEMORY_S = 60.0
 FAILING_PEERS_MAX = 10_000
 """Addresses whose failures are remembered; beyond it the longest silent one is forgotten."""
 
+FAILURES_HELD_PER_PEER_MAX = 64
+"""Failure answers of one address that wait for their time. They hold connections: without a bound, failing
+logins would use up the address's connections and keep out who shares it and knows its password."""
+
 _IPV6_SITE_BITS = 64
 """One IPv6 subscriber owns at least a /64, so it counts as one address."""
 
@@ -61,6 +65,7 @@ class Admission:
         self._open = 0
         self._per_peer: dict[str, int] = {}
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._held: dict[str, int] = {}
 
     @property
     def connections(self) -> int:
@@ -107,3 +112,21 @@ class Admission:
         return float(
             min(self._failure_delay_s * 2**doublings, max(FAILURE_DELAY_MAX_S, self._failure_delay_s))
         )
+
+    def hold_failure(self, host: str) -> bool:
+        """Count a failure whose answer is held back; False when the address has as many as it may, and this
+        connection must close without the wait. After True, `failure_answered` must follow."""
+        peer = peer_of(host)
+        held = self._held.get(peer, 0)
+        if held >= FAILURES_HELD_PER_PEER_MAX:
+            return False
+        self._held[peer] = held + 1
+        return True
+
+    def failure_answered(self, host: str) -> None:
+        """A failure that was held has been answered, or its peer has gone."""
+        peer = peer_of(host)
+        if self._held[peer] == 1:
+            del self._held[peer]
+        else:
+            self._held[peer] -= 1

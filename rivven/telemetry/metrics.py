@@ -100,6 +100,11 @@ class Metrics:
         """A request, or a part of it, was refused by authorisation."""
         self._denied.labelled(self._api(api_key)).value += 1
 
+    def throttled(self, quota: str, seconds: float) -> None:
+        """A client was told to be silent because of a quota."""
+        self._throttled.labelled(quota).value += 1
+        self._throttled_seconds.labelled(quota).value += seconds
+
     def failed(self, api_key: int) -> None:
         """A request ended in an unexpected exception."""
         self._failed.labelled(self._api(api_key)).value += 1
@@ -136,6 +141,14 @@ class Metrics:
         self._passwords_waiting.source = waiting
         self._password_derivations.source = derivations
         self._passwords_refused.source = refused
+
+    def shadow_compared(self, outcome: str) -> None:
+        """The candidate of `authorization.shadow` was asked what had been decided."""
+        self._shadow.labelled(outcome).value += 1
+
+    def shadow_dropped(self) -> None:
+        """A decision was not compared, because too many waited."""
+        self._shadow_dropped.value += 1
 
     def commit_round(self, files: int, seconds: float) -> None:
         """The committer made everything written so far durable; called on its thread."""
@@ -229,6 +242,14 @@ class Metrics:
         ).labelled()
 
     def _define_security(self) -> None:
+        self._throttled = self._counter(
+            "rivven_requests_throttled_total",
+            "Requests whose clients had to be silent, by quota.",
+            ("quota",),
+        )
+        self._throttled_seconds = self._counter(
+            "rivven_throttled_seconds_total", "Seconds clients were told to be silent, by quota.", ("quota",)
+        )
         self._denied = self._counter(
             "rivven_requests_denied_total", "Requests with something refused by authorisation.", ("api",)
         )
@@ -251,6 +272,14 @@ class Metrics:
         ).labelled()
         self._policy_failures = self._counter(
             "rivven_policy_reload_failures_total", "Changed policies that were refused."
+        ).labelled()
+        self._shadow = self._counter(
+            "rivven_shadow_decisions_total",
+            "Decisions compared with the candidate's: same, would_deny, would_allow, outdated.",
+            ("outcome",),
+        )
+        self._shadow_dropped = self._counter(
+            "rivven_shadow_dropped_total", "Decisions not compared with the candidate's; too many waited."
         ).labelled()
 
     def _define_users(self) -> None:

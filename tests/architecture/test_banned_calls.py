@@ -100,6 +100,8 @@ RULES = (
             "rivven.log.compactor": "waits for the files of a swap",
             "rivven.telemetry.*": "writes logs and watches the loop, which must not do it itself",
             "rivven.app.storage": "statvfs may hang with the disk",
+            "rivven.app.users_file": "parses a file that may hold thousands of users",
+            "rivven.security.authn.verification": "key derivations, on two threads with a bounded line",
             "rivven.http.metrics_server": "imports uvicorn without holding the loop",
             "rivven.security.authn.oidc_fetch": "imports httpx and reads authorities without holding the loop",
             "rivven.watched_files": "reads files, which may be on a slow file system",

@@ -12,6 +12,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rivven.protocol.scram import ScramMechanism, ScramVerifier
+from rivven.security.authn.password_verifiers import (
+    Argon2Password,
+    Argon2Shape,
+    PasswordVerifier,
+    ScramPassword,
+)
 from rivven.security.authn.passwords import GENERATED_ITERATIONS, SALT_BYTES, TYPED_ITERATIONS
 
 
@@ -60,6 +66,20 @@ class Decoys:
             self._derive(b"stored key " + what, name, mechanism.key_bytes),
             self._derive(b"server key " + what, name, mechanism.key_bytes),
         )
+
+    def password(self, user: str, argon2: Sequence[Argon2Shape]) -> PasswordVerifier:
+        """A check that no password passes and that costs what one of a known user would.
+
+        `argon2` are the costs of the Argon2id hashes that users here have: some decoys then cost the same.
+        """
+        name = user.encode("utf-8", errors="surrogatepass")
+        scram = self.verifier(user, ScramMechanism.SCRAM_SHA_256)
+        kinds: list[Argon2Shape | None] = [None, *argon2[:SHAPES_MAX]]
+        kind = max(kinds, key=lambda one: self._derive(b"kind %s" % repr(one).encode(), name, 8))
+        if kind is None:
+            return ScramPassword(scram)
+        salt, tag = self._derive(b"argon2 salt", name, 16), self._derive(b"argon2 tag", name, 32)
+        return Argon2Password(kind.phc(salt, tag))
 
     def _derive(self, purpose: bytes, name: bytes, length: int) -> bytes:
         """`length` bytes of a keyed hash of purpose and name, in counter mode."""

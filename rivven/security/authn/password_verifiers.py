@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hmac
 import re
+from base64 import b64encode
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from rivven.protocol.scram import ScramVerifier, derive_verifier
 
@@ -50,17 +51,35 @@ class ScramPassword:
         return hmac.compare_digest(derived.stored_key, known.stored_key)
 
 
+class Argon2Shape(NamedTuple):
+    """What an Argon2id hash costs: KiB of memory, passes and lanes."""
+
+    memory_kib: int
+    passes: int
+    lanes: int
+
+    def phc(self, salt: bytes, tag: bytes) -> str:
+        """The PHC form of a hash of this cost."""
+        encoded = "$".join(b64encode(part).decode().rstrip("=") for part in (salt, tag))
+        return f"$argon2id$v=19$m={self.memory_kib},t={self.passes},p={self.lanes}${encoded}"
+
+
 @dataclass(frozen=True, slots=True)
 class Argon2Password:
     """A password against an Argon2id hash in PHC form. Raises ValueError for a text that is not one."""
 
     phc: str = field(repr=False)
 
-    def __post_init__(self) -> None:
+    @property
+    def shape(self) -> Argon2Shape:
+        """What a check costs. Raises ValueError."""
         found = _ARGON2ID.fullmatch(self.phc)
         if found is None:
             raise ValueError("not an Argon2id hash: $argon2id$v=19$m=...,t=...,p=...$salt$hash expected")
-        memory, passes, lanes = map(int, found.groups())
+        return Argon2Shape(*map(int, found.groups()))
+
+    def __post_init__(self) -> None:
+        memory, passes, lanes = self.shape
         if not 8 * lanes <= memory <= ARGON2_MEMORY_KIB_MAX:
             raise ValueError(f"Argon2id memory must be 8 to {ARGON2_MEMORY_KIB_MAX} KiB per lane and in all")
         if not 1 <= passes <= ARGON2_TIME_MAX or not 1 <= lanes <= ARGON2_LANES_MAX:

@@ -14,6 +14,7 @@ from rivven.security.authn.bearer import BearerAuthentication
 from rivven.security.authn.credentials import Decoys
 from rivven.security.authn.tokens import TokenAuthentication
 from rivven.security.authn.users import Users
+from rivven.security.authn.verification import PasswordVerifications
 
 if TYPE_CHECKING:  # it imports the crypto library, which only listeners that ask for certificates need
     from rivven.security.authn.certificates import CertificateAuthentication
@@ -22,8 +23,9 @@ if TYPE_CHECKING:  # it imports the crypto library, which only listeners that as
 class AuthenticationServices:
     """Implements `authenticator.Credentials`."""
 
-    def __init__(self, users: Users, decoys: Decoys) -> None:
+    def __init__(self, users: Users, decoys: Decoys, passwords: PasswordVerifications) -> None:
         self.users = users
+        self.passwords = passwords
         self.tokens: TokenAuthentication | None = None
         """None where no tokens are kept: then none is accepted."""
         self.bearer = BearerAuthentication()

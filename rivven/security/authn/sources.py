@@ -15,6 +15,7 @@ AUTHENTICATORS = Extensions(
     "rivven.authenticators",
     {
         "OAUTHBEARER": "rivven.security.authn.oauthbearer:oauthbearer",
+        "PLAIN": "rivven.security.authn.plain:plain",
         "SCRAM-SHA-256": "rivven.security.authn.scram:scram_sha_256",
         "SCRAM-SHA-512": "rivven.security.authn.scram:scram_sha_512",
     },

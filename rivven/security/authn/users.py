@@ -13,7 +13,12 @@ from typing import Literal, Protocol
 
 from rivven.protocol.scram import ScramMechanism, ScramVerifier
 from rivven.security.authn.authenticator import Authenticated, Credential
-from rivven.security.authn.password_verifiers import PasswordVerifier, ScramPassword
+from rivven.security.authn.password_verifiers import (
+    Argon2Password,
+    Argon2Shape,
+    PasswordVerifier,
+    ScramPassword,
+)
 from rivven.types import Principal
 
 
@@ -51,7 +56,7 @@ class FileUser:
     groups: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     verifiers: tuple[ScramVerifier, ...] = field(default=(), repr=False)
-    passwords: tuple[PasswordVerifier, ...] = field(default=(), repr=False)
+    passwords: tuple[Argon2Password, ...] = field(default=(), repr=False)
     """Ways to check a password that arrives in the clear, other than the SCRAM verifiers."""
 
     @property
@@ -83,6 +88,8 @@ class Users:
         self._file_versions: dict[str, int] = {}
         self._generation = 0
         self._groups: tuple[int, frozenset[str]] | None = None
+        self.argon2: tuple[Argon2Shape, ...] = ()
+        """What the Argon2id hashes of the file cost, each cost once."""
         self.on_change: list[Callable[[], None]] = []
         """Called after any user may have changed."""
 
@@ -195,6 +202,7 @@ class Users:
             same = before is not None and before.secrets == user.secrets
             versions[name] = self._file_versions[name] if same else self._generation
         self._file, self._file_versions = dict(users), versions
+        self.argon2 = tuple(sorted({one.shape for user in users.values() for one in user.passwords}))
         self.changed()
 
     def changed(self) -> None:

@@ -101,3 +101,18 @@ def test_a_flood_of_failures_stays_cheap_and_bounded() -> None:
     assert {door.authentication_failed("10.0.0.1", 0.0) for _ in range(10_000)} <= {
         0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0,
     }  # fmt: skip
+
+
+def test_failures_held_back_are_bounded_per_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that they cannot use up the connections of an address that others log in from."""
+    monkeypatch.setattr(module, "FAILURES_HELD_PER_PEER_MAX", 2)
+    door = admission()
+    assert door.hold_failure("10.0.0.1")
+    assert door.hold_failure("::ffff:10.0.0.1")
+    assert not door.hold_failure("10.0.0.1")
+    assert door.hold_failure("10.0.0.2")
+    door.failure_answered("10.0.0.1")
+    assert door.hold_failure("10.0.0.1")
+    for host in ("10.0.0.1", "10.0.0.1", "10.0.0.2"):
+        door.failure_answered(host)
+    assert door._held == {}

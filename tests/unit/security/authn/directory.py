@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from rivven.clock import SystemClock
 from rivven.protocol.scram import ScramVerifier
 from rivven.security.authn.credentials import DEFAULT_SHAPES, Decoys, Shape
 from rivven.security.authn.services import AuthenticationServices
 from rivven.security.authn.users import Users
+from rivven.security.authn.verification import PasswordVerifications
 
 
 @dataclass(frozen=True)
@@ -49,4 +51,8 @@ class Store:
 def services(
     store: Store, key: bytes = b"k" * 32, shapes: tuple[Shape, ...] = DEFAULT_SHAPES
 ) -> AuthenticationServices:
-    return AuthenticationServices(Users(store), Decoys(key, shapes))
+    users, decoys = Users(store), Decoys(key, shapes)
+    passwords = PasswordVerifications(
+        users, lambda user: decoys.password(user, users.argon2), SystemClock(), lambda size: b"p" * size
+    )
+    return AuthenticationServices(users, decoys, passwords)
