@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("principal", "permission", "operation", "resource_type", "resource", "pattern", "host")
 
-_principal = click.option("--principal", metavar="user:NAME", help="The user; user:* is everybody.")
+_principal = click.option(
+    "--principal",
+    metavar="user:NAME|group:NAME|role:NAME",
+    help="Whom the rule is about; user:* is everybody.",
+)
 _resource = click.option(
     "--resource",
     metavar="TYPE:NAME",

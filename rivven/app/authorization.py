@@ -10,6 +10,8 @@ from rivven.config.models import Config
 from rivven.metadata.service import MetadataService
 from rivven.security.authz.cedar.store import PolicyStore
 from rivven.security.authz.chain import AuthorizerChain, DecisionObserver
+from rivven.security.authz.rbac import ScopeCeiling
+from rivven.security.authz.roles import RoleDirectory
 from rivven.security.authz.sources import AuthorizerSettings, load_authorizers
 from rivven.security.extensions import UnknownExtension
 from rivven.types import ANONYMOUS
@@ -20,6 +22,7 @@ _log = logging.getLogger("rivven.authorization")
 def build_chain(
     config: Config,
     metadata: MetadataService,
+    roles: RoleDirectory,
     policies: PolicyStore | None,
     clock: Clock,
     observer: DecisionObserver,
@@ -27,6 +30,7 @@ def build_chain(
     """The chain every request is decided by. Raises StartFailed."""
     settings = AuthorizerSettings(
         config.authorization.allow_everyone_if_no_acl_found,
+        roles=roles,
         policies=None if policies is None else lambda: policies.rules,
         clock=clock,
     )
@@ -43,7 +47,13 @@ def build_chain(
     return AuthorizerChain(
         engines,
         super_users,
+        ScopeCeiling(roles),
         observer=observer,
-        stamp=lambda: (metadata.image, metadata.image.version, policies and policies.version),
+        stamp=lambda: (
+            metadata.image,
+            metadata.image.version,
+            roles.version,
+            policies and policies.version,
+        ),
         engine_failed=lambda name, error: _log.error("authorizer %s failed", name, exc_info=error),
     )

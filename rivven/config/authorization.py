@@ -5,14 +5,26 @@ from __future__ import annotations
 from pydantic import Field, field_validator, model_validator
 
 from rivven.config.policies import SUPER_USERS_MAX, CedarConfig, ShadowConfig, super_user_names
-from rivven.config.values import Strict
+from rivven.config.values import FilePath, Strict
+
+
+class RbacConfig(Strict):
+    """Roles from a file."""
+
+    file: FilePath | None = Field(
+        default=None,
+        description=(
+            "A roles file (rbac.yaml): roles, and the users and groups that have them. Read again when it "
+            "changes; a file that cannot be used leaves the roles from before."
+        ),
+    )
 
 
 class AuthorizationConfig(Strict):
     """Who may do what."""
 
     authorizers: list[str] = Field(
-        default=["acl"],
+        default=["acl", "rbac"],
         min_length=1,
         max_length=8,
         description="Engines asked; a denial of any of them wins.",
@@ -22,6 +34,7 @@ class AuthorizationConfig(Strict):
         max_length=SUPER_USERS_MAX,
         description="Principals that may do everything, written User:name.",
     )
+    rbac: RbacConfig = Field(default=RbacConfig(), description="Roles, for the authorizer `rbac`.")
     allow_everyone_if_no_acl_found: bool = Field(
         default=False, description="Whether a resource without any rule is open to every authenticated user."
     )
@@ -29,6 +42,19 @@ class AuthorizationConfig(Strict):
     shadow: ShadowConfig | None = Field(
         default=None, description="A candidate tried beside what is in force, without effect."
     )
+
+    @field_validator("authorizers")
+    @classmethod
+    def _once_each(cls, names: list[str]) -> list[str]:
+        if len(set(names)) != len(names):
+            raise ValueError("names an authorizer twice")
+        return names
+
+    @model_validator(mode="after")
+    def _roles_are_used(self) -> AuthorizationConfig:
+        if self.rbac.file is not None and not {"acl", "rbac", "cedar"} & set(self.authorizers):
+            raise ValueError("rbac.file: has no effect without rbac among the authorizers")
+        return self
 
     @field_validator("super_users")
     @classmethod

@@ -34,7 +34,6 @@ class TlsConfig(Strict):
         default="1.2", description="The oldest TLS version accepted; 1.3 is always preferred."
     )
 
-
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> TlsConfig:
         if (self.client_auth == "none") != (self.ca_path is None):

@@ -59,6 +59,28 @@ def parse_mapping(text: bytes) -> dict[str, Any]:
     return value
 
 
+def lines_of(text: bytes) -> dict[tuple[str | int, ...], int]:
+    """The line of every key and list entry, by the path that leads to it; for a text `parse_mapping` took."""
+    found: dict[tuple[str | int, ...], int] = {}
+    _collect_lines(yaml.compose(text, _Loader), (), found)
+    return found
+
+
+def _collect_lines(
+    node: yaml.Node | None, path: tuple[str | int, ...], found: dict[tuple[str | int, ...], int]
+) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            below = (*path, key.value)
+            found[below] = key.start_mark.line + 1
+            _collect_lines(value, below, found)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            below = (*path, number)
+            found[below] = value.start_mark.line + 1
+            _collect_lines(value, below, found)
+
+
 def _check_shape(text: bytes) -> None:
     """Refuse deep nesting and aliases (a small file could unfold to a huge one) before anything is built."""
     depth = 0

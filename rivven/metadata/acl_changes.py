@@ -27,6 +27,9 @@ from rivven.types import (
 RULES_MAX = 100_000
 """Rules in the cluster. They live in memory (about 300 bytes each) and are indexed anew when they change."""
 
+PRINCIPAL_TYPES = frozenset({"User", "Group", "Role"})
+"""Kafka knows users only; rules for groups and roles are an extension and read like them."""
+
 NAME_CHARACTERS_MAX = 1_024
 """Longest resource, principal or host text of a rule; longer ones match nothing that exists."""
 
@@ -134,8 +137,10 @@ def _check_principal(principal: str) -> None:
         kind = Principal.parse(principal).kind
     except ValueError:
         raise InvalidRequest("a principal is written Type:name") from None
-    if kind != "User":
-        raise InvalidRequest("principals are of type User (capital U)")
+    if kind not in PRINCIPAL_TYPES:
+        raise InvalidRequest("principals are of type User, Group or Role (capital letter)")
+    if kind != "User" and principal == f"{kind}:{WILDCARD}":
+        raise InvalidRequest("everybody is User:*; a wildcard of groups or roles matches nobody")
     if len(principal) > NAME_CHARACTERS_MAX:
         raise InvalidRequest(f"a principal has at most {NAME_CHARACTERS_MAX} characters")
 

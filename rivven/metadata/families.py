@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rivven.metadata.family import Family
+from rivven.metadata.roles import Roles
 from rivven.metadata.tokens import Tokens
 from rivven.metadata.users import UserSettingsFamily
 
-FAMILIES: tuple[type[Family], ...] = (UserSettingsFamily, Tokens)
+FAMILIES: tuple[type[Family], ...] = (UserSettingsFamily, Tokens, Roles)

@@ -22,6 +22,7 @@ from rivven.metadata.service import MetadataService
 from rivven.protocol import messages as m
 from rivven.protocol.api import APIS, ApiKey
 from rivven.security.authz.chain import AuthorizerChain
+from rivven.security.authz.roles import RoleDirectory
 from rivven.testing.authorizers import DenyAll
 from rivven.types import CLUSTER_NAME, Operation, PatternType, ResourceType
 from tests.conformance.answers import Names, error_codes
@@ -423,7 +424,7 @@ def test_a_denied_topic_beside_an_allowed_one(module_admin: Client, plain: Conne
 class Sealed(Broker):
     """The shipped composition with an authorizer that allows nobody anything, super users included."""
 
-    def _authorization(self, metadata: MetadataService) -> AuthorizerChain:
+    def _authorization(self, metadata: MetadataService, roles: RoleDirectory) -> AuthorizerChain:
         return AuthorizerChain({"deny": DenyAll()})
 
 

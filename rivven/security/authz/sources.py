@@ -12,7 +12,9 @@ from typing import cast
 from rivven.clock import Clock, SystemClock
 from rivven.security.authz.acl import AclAuthorizer, AclSource
 from rivven.security.authz.authorizer import Authorizer
-from rivven.security.authz.cedar.engine import CedarAuthorizer, Memberships, NoRoles, Rules
+from rivven.security.authz.cedar.engine import CedarAuthorizer, Rules
+from rivven.security.authz.rbac import RbacAuthorizer
+from rivven.security.authz.roles import RoleDirectory
 from rivven.security.extensions import Extensions, UnknownExtension
 
 
@@ -21,9 +23,10 @@ class AuthorizerSettings:
     """What the configuration says about authorisation, whichever engines run."""
 
     allow_everyone_if_no_acl_found: bool = False
+    roles: RoleDirectory = field(default_factory=RoleDirectory)
+    """Every role, and who has which."""
     policies: Callable[[], Rules] | None = None
     """The Cedar policies in force."""
-    memberships: Memberships = field(default_factory=NoRoles)
     clock: Clock = field(default_factory=SystemClock)
 
 
@@ -32,19 +35,30 @@ AuthorizerFactory = Callable[[AuthorizerSettings, AclSource], Authorizer]
 
 def acl(settings: AuthorizerSettings, rules: AclSource) -> Authorizer:
     """Kafka's ACLs."""
-    return AclAuthorizer(rules, allow_everyone_if_no_acl_found=settings.allow_everyone_if_no_acl_found)
+    return AclAuthorizer(
+        rules, settings.roles, allow_everyone_if_no_acl_found=settings.allow_everyone_if_no_acl_found
+    )
+
+
+def rbac(settings: AuthorizerSettings, _rules: AclSource) -> Authorizer:
+    """Roles."""
+    return RbacAuthorizer(settings.roles)
 
 
 def cedar(settings: AuthorizerSettings, _rules: AclSource) -> Authorizer:
     """Cedar policies."""
     if settings.policies is None:
         raise UnknownExtension("the authorizer cedar needs a directory of policies")
-    return CedarAuthorizer(settings.policies, settings.memberships, settings.clock)
+    return CedarAuthorizer(settings.policies, settings.roles, settings.clock)
 
 
 AUTHORIZERS = Extensions(
     "rivven.authorizers",
-    {"acl": "rivven.security.authz.sources:acl", "cedar": "rivven.security.authz.sources:cedar"},
+    {
+        "acl": "rivven.security.authz.sources:acl",
+        "rbac": "rivven.security.authz.sources:rbac",
+        "cedar": "rivven.security.authz.sources:cedar",
+    },
 )
 
 

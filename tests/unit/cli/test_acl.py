@@ -16,7 +16,7 @@ DOCS = Path(__file__).resolve().parents[3] / "docs" / "cli.md"
 # Kafka's valid operations per resource type (without "all", which is always valid).
 VALID = {
     "topic": {"read", "write", "create", "describe", "delete", "alter", "describe-configs", "alter-configs"},
-    "group": {"read", "describe", "delete"},
+    "group": {"read", "describe", "delete", "describe-configs", "alter-configs"},
     "cluster": {
         "create",
         "cluster-action",
@@ -62,7 +62,9 @@ def test_principals() -> None:
     assert parse_principal("user:alice") == "User:alice"
     assert parse_principal("User:CN=a:b") == "User:CN=a:b"
     assert parse_principal("user:*") == "User:*"
-    for text in ("alice", "user:", "role:x", "group:analytics"):
+    assert parse_principal("group:analytics") == "Group:analytics"
+    assert parse_principal("Role:producer") == "Role:producer"
+    for text in ("alice", "user:", "host:x", "group:*", "role:*", "role:"):
         with pytest.raises(click.UsageError):
             parse_principal(text)
 
@@ -89,7 +91,7 @@ def test_a_star_alone_is_every_kind_of_resource() -> None:
     assert [kind for kind, _, _ in parse_resource("*")] == list(RESOURCE_TYPES)
 
 
-@pytest.mark.parametrize("text", ["orders", "topic:", "topic:a*b", "tpic:x", "cluster:other", ""])
+@pytest.mark.parametrize("text", ["orders", "topic:", "topic:a*b", "tpic:x", "cluster:other", "", "user:x"])
 def test_bad_resources_are_refused(text: str) -> None:
     with pytest.raises(click.UsageError):
         parse_resource(text)
@@ -118,7 +120,7 @@ def test_filters() -> None:
         {"principal": "User:a", "resource_type": "topic", "resource": "x-", "pattern": "prefixed"}
     ]
     assert _operation_names(("consume",), {}) == ["read"]
-    assert _operation_names(("describe",), {"resource_type": "group"}) == ["describe"]
+    assert _operation_names(("describe",), {"resource_type": "group"}) == ["describe", "describe-configs"]
     with pytest.raises(click.UsageError, match="No such action"):
         _operation_names(("eat",), {})
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from rivven.security.authz import acl
+from rivven.security.authz import rule_book
 from rivven.security.authz.acl import AclAuthorizer
 from rivven.security.authz.authorizer import Action, Subject, Verdict, canonical_host
 from rivven.types import AclBinding, Operation, PatternType, Permission, Principal, ResourceType
@@ -51,7 +51,7 @@ def test_reasons_name_the_rule_that_decided() -> None:
     assert implied.reason == allowed.reason
     assert denied.reason == "DENY WRITE on TOPIC prefixed 'ord' for User:alice from 10.0.0.1"
     assert denied.verdict is Verdict.DENY
-    assert none.reason == "no rule allows it"
+    assert none.reason == "no acl rule allows it"
     assert none.verdict is Verdict.NO_OPINION
 
 
@@ -99,11 +99,11 @@ def test_answers_do_not_leak_between_subjects() -> None:
 
 
 def test_remembered_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acl, "ANSWERS_MAX", 100)
+    monkeypatch.setattr(rule_book, "ANSWERS_MAX", 100)
     authorizer = AclAuthorizer(lambda: (1, (rule("t1"),)))
     for i in range(250):
         authorizer.authorize(subject(), [Action(READ, TOPIC, f"t{i}")])
-        assert len(authorizer._answers) <= 100
+        assert sum(len(view._answers) for view in authorizer.book.views.values()) <= 100
     assert authorizer.authorize(subject(), [Action(READ, TOPIC, "t1")])[0].allowed
 
 
