@@ -28,8 +28,6 @@ from rivven.app.first_start import ensure_credentials, ensure_dev_certificates
 from rivven.app.handlers import build_handlers
 from rivven.app.network import Network, asks_for_certificates, whole
 from rivven.app.oidc import start_oidc
-from rivven.app.policies import open_policies
-from rivven.app.roles import open_roles
 from rivven.app.sessions import SessionsFollowMetadata
 from rivven.app.storage import Storage
 from rivven.app.tokens import ApiTokens, open_tokens
@@ -48,7 +46,6 @@ from rivven.protocol.api import ApiKey
 from rivven.replication.replicas import Replicas
 from rivven.security.admission import Admission
 from rivven.security.authz.chain import AuthorizerChain
-from rivven.security.authz.roles import RoleDirectory
 from rivven.security.sessions import Sessions
 from rivven.server.listener import Identify
 from rivven.tasks import Tasks
@@ -204,12 +201,15 @@ class Broker:
         metadata.on_commit(lambda _events: changed.set())
         self._tasks.spawn(follow(), "follow the metadata")
 
-    def _authorization(self, metadata: MetadataService, roles: RoleDirectory) -> AuthorizerChain:
-        settings = self._config.authorization
-        policies = open_policies(settings.cedar, "authorization.cedar", self._metrics, self._clock)
-        if policies is not None:
-            self._tasks.spawn(policies.watch(), "policies")
-        return build_chain(self._config, metadata, roles, policies, self._clock, self._auditing.trail)
+    def _authorization(self, metadata: MetadataService) -> AuthorizerChain:
+        return build_chain(
+            self._config,
+            metadata,
+            self._auditing.trail,
+            metrics=self._metrics,
+            clock=self._clock,
+            tasks=self._tasks,
+        )
 
     def _accept_connections(
         self,
@@ -247,8 +247,7 @@ class Broker:
             acls_enforced="acl" in config.authorization.authorizers,
             tokens=tokens.service,
         )
-        roles = open_roles(config, metadata, authentication.users, self._tasks)
-        chain = self._authorization(metadata, roles)
+        chain = self._authorization(metadata)
         dispatch = Dispatch(
             build_table(handlers),
             chain,

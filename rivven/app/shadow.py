@@ -1,0 +1,112 @@
+"""The candidate of `authorization.shadow`: built from its own parts and, where it has none, from those in
+force."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from rivven.app.failures import ExitCode, StartFailed
+from rivven.app.policies import open_policies
+from rivven.audit.events import (
+    AUTHORIZATION,
+    AuditEvent,
+    action_word,
+    principal_text,
+    resource_text,
+    subject_details,
+)
+from rivven.clock import Clock
+from rivven.config.authorization import AuthorizationConfig
+from rivven.security.authz.acl import AclSource
+from rivven.security.authz.chain import AuthorizerChain
+from rivven.security.authz.shadow import Difference, Shadow
+from rivven.security.authz.sources import AuthorizerSettings, load_authorizers
+from rivven.security.extensions import UnknownExtension
+from rivven.tasks import Tasks
+from rivven.telemetry import Metrics
+from rivven.types import ANONYMOUS
+
+_log = logging.getLogger("rivven.shadow")
+
+
+class _UncountedReloads:
+    """The candidate's policies are not those the policy metrics are about."""
+
+    def policies_loaded(self, count: int, now_ms: int) -> None:
+        return
+
+    def policy_reload_failed(self) -> None:
+        return
+
+
+@dataclass(frozen=True, slots=True)
+class LiveParts:
+    """What is in force, to fill what the candidate does not bring."""
+
+    settings: AuthorizerSettings
+    rules: AclSource
+    super_users: Iterable[str]
+
+
+def start_shadow(
+    config: AuthorizationConfig,
+    live: AuthorizerChain,
+    parts: LiveParts,
+    record: Callable[[AuditEvent], None],
+    *,
+    metrics: Metrics,
+    clock: Clock,
+    tasks: Tasks,
+) -> None:
+    """Evaluate the configured candidate beside `live` from now on. Raises StartFailed."""
+    wanted = config.shadow
+    if wanted is None or not wanted.given:
+        return
+    settings = parts.settings
+    if wanted.allow_everyone_if_no_acl_found is not None:
+        settings = replace(settings, allow_everyone_if_no_acl_found=wanted.allow_everyone_if_no_acl_found)
+    policies = open_policies(wanted.cedar, "authorization.shadow.cedar", _UncountedReloads(), clock)
+    if policies is not None:
+        settings = replace(settings, policies=lambda: policies.rules)
+        tasks.spawn(policies.watch(), "policies of the candidate")
+    super_users = list(parts.super_users)
+    if wanted.super_users is not None:
+        super_users = [*wanted.super_users, *(name for name in super_users if name == str(ANONYMOUS))]
+    try:
+        engines = load_authorizers(wanted.authorizers or config.authorizers, settings, parts.rules)
+    except UnknownExtension as error:
+        raise StartFailed(
+            f"authorization.shadow.authorizers: {error}", "name an installed authorizer", ExitCode.CONFIG
+        ) from None
+    candidate = AuthorizerChain(
+        engines,
+        super_users,
+        live.ceiling,
+        stamp=lambda: (live.version, policies and policies.version),
+        engine_failed=lambda name, error: _log.error("the candidate's %s failed", name, exc_info=error),
+    )
+    shadow = Shadow(live, candidate, lambda difference: record(_event(difference)), metrics, clock)
+    tasks.spawn(shadow.run(), "shadow")
+
+
+def _event(difference: Difference) -> AuditEvent:
+    subject, action = difference.subject, difference.action
+    return AuditEvent(
+        AUTHORIZATION,
+        action_word(action.operation, action.resource_type),
+        resource_text(action.resource_type, action.resource_name),
+        difference.outcome,
+        principal_text(subject.principal),
+        reason=difference.candidate.reason,
+        client_ip=subject.host,
+        listener=subject.listener,
+        mechanism=subject.mechanism,
+        details={
+            **subject_details(subject),
+            "engine": difference.candidate.engine,
+            "rule": difference.candidate.rule,
+            "in_force": difference.live.reason,
+        },
+    )
