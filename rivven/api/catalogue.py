@@ -22,6 +22,7 @@ from rivven.api import (
     offsets,
     produce,
     producers,
+    quotas,
     topic_partitions,
     topics,
 )
@@ -50,6 +51,7 @@ class HandlerSet:
     tokens: delegation_tokens.DelegationTokenHandlers
     cluster: cluster_admin.ClusterHandlers
     producers: producers.ProducerHandlers
+    quotas: quotas.QuotaHandlers
     topic_partitions: topic_partitions.TopicPartitionsHandler
 
 
@@ -240,6 +242,17 @@ def _security_rows(h: HandlerSet) -> list[Row]:
         Row(ApiKey.DESCRIBE_ACLS, acls.DESCRIBE_ACLS_RULES, h.acls.describe_acls),
         Row(ApiKey.CREATE_ACLS, acls.CREATE_ACLS_RULES, h.acls.create_acls, audited=audited.CREATE_ACLS),
         Row(ApiKey.DELETE_ACLS, acls.DELETE_ACLS_RULES, h.acls.delete_acls, audited=audited.DELETE_ACLS),
+        Row(
+            ApiKey.DESCRIBE_CLIENT_QUOTAS,
+            quotas.DESCRIBE_CLIENT_QUOTAS_RULES,
+            h.quotas.describe_client_quotas,
+        ),
+        Row(
+            ApiKey.ALTER_CLIENT_QUOTAS,
+            quotas.ALTER_CLIENT_QUOTAS_RULES,
+            h.quotas.alter_client_quotas,
+            audited=audited.ALTER_CLIENT_QUOTAS,
+        ),
         Row(
             ApiKey.DESCRIBE_USER_SCRAM_CREDENTIALS,
             credentials.DESCRIBE_USER_SCRAM_CREDENTIALS_RULES,

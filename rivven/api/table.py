@@ -52,6 +52,7 @@ UNAUDITED = frozenset(
         ApiKey.DESCRIBE_LOG_DIRS,
         ApiKey.LIST_PARTITION_REASSIGNMENTS,
         ApiKey.DESCRIBE_DELEGATION_TOKEN,
+        ApiKey.DESCRIBE_CLIENT_QUOTAS,
     }
 )
 """What reads, and what clients do with their own data and groups: their decisions are recorded, and the

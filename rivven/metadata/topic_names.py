@@ -7,6 +7,7 @@ the same character.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 GROUP_TOPIC = "__consumer_offsets"
 """The internal topic that holds consumer groups and their offsets."""
@@ -14,7 +15,9 @@ GROUP_TOPIC = "__consumer_offsets"
 INTERNAL_TOPICS = frozenset({GROUP_TOPIC})
 """Topics the broker itself writes."""
 
-RESERVED_TOPICS = frozenset({GROUP_TOPIC, "__transaction_state", "__share_group_state", "__cluster_metadata"})
+RESERVED_TOPICS = frozenset(
+    {GROUP_TOPIC, "__transaction_state", "__share_group_state", "__cluster_metadata", "__rivven_audit"}
+)
 """Names that clients may not create: what they hold is the broker's."""
 
 NAME_CHARACTERS_MAX = 249
@@ -34,6 +37,25 @@ def name_problem(name: str) -> str | None:
     if not _LEGAL.fullmatch(name):
         return "the topic name may hold only ASCII letters, digits, '.', '_' and '-'"
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class TopicNameRule:
+    """What an operator demands of new topics' names beyond Kafka's rules; existing topics are not judged."""
+
+    pattern: re.Pattern[str] | None = None
+    characters_max: int = NAME_CHARACTERS_MAX
+
+    def problem(self, name: str) -> str | None:
+        """Why `name` is not wanted, None if it is."""
+        if len(name) > self.characters_max:
+            return f"the topic name is longer than {self.characters_max} characters (validation.topic_name)"
+        if self.pattern is not None and not self.pattern.fullmatch(name):
+            return "the topic name does not match the pattern of this broker (validation.topic_name)"
+        return None
+
+
+ANY_NAME = TopicNameRule()
 
 
 def collision_key(name: str) -> str:

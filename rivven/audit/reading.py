@@ -1,0 +1,72 @@
+"""Reads audit lines back: parsed, filtered, from files that may still be written to.
+
+Driver over the file seam. It believes what it reads; whether the lines are genuine is `verify`'s task.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from rivven.audit.verify import lines_of
+from rivven.log.files import Files
+
+TAIL_LINES_MAX = 100_000
+"""`tail` holds that many lines in memory at most."""
+
+Event = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which events: each condition that is not empty must hold. Texts may use ``*`` and ``?``.
+
+    `since` and `until` are timestamps as in the lines; RFC 3339 in UTC compares as text.
+    """
+
+    event_type: str = ""
+    principal: str = ""
+    action: str = ""
+    resource: str = ""
+    result: str = ""
+    since: str = ""
+    until: str = ""
+
+    def matches(self, event: Event) -> bool:
+        at = str(event.get("timestamp") or "")
+        if (self.since and at < self.since) or (self.until and at >= self.until):
+            return False
+        for name in ("event_type", "principal", "action", "resource", "result"):
+            pattern = getattr(self, name)
+            if pattern and not fnmatchcase(str(event.get(name) or ""), pattern):
+                return False
+        return True
+
+
+def events_of(files: Files, paths: Sequence[str], wanted: Wanted | None = None) -> Iterator[dict[str, Any]]:
+    """Events of files, in order; lines that are none are skipped. Raises OSError."""
+    for path in paths:
+        for data, whole in lines_of(files.open(path, "read")):
+            event = parse(data) if whole else None
+            if event is not None and (wanted is None or wanted.matches(event)):
+                yield event
+
+
+def last_events(
+    files: Files, paths: Sequence[str], count: int, wanted: Wanted | None = None
+) -> list[dict[str, Any]]:
+    """The last `count` events that are wanted, oldest first. Raises OSError."""
+    return list(deque(events_of(files, paths, wanted), maxlen=min(count, TAIL_LINES_MAX)))
+
+
+def parse(data: bytes) -> dict[str, Any] | None:
+    """An event, or None for what is none."""
+    try:
+        fields = json.loads(data)
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) and "event_type" in fields else None
