@@ -21,6 +21,7 @@ from rivven.audit.events import (
     principal_text,
     resource_text,
 )
+from rivven.audit.requests import CURRENT, current_request_id
 from rivven.errors import ErrorCode
 from rivven.types import Operation, PatternType, Permission, ResourceType
 
@@ -109,6 +110,25 @@ def event_of(
         subject.mechanism if subject is not None else "",
         request_id=context.request_id,
         details={"client_id": context.client_id, **(details or {})},
+    )
+
+
+def first_mention(name: str, result: str, reason: str = "") -> AuditEvent:
+    """A topic that the running request makes by naming it (``auto.create.topics.enable``)."""
+    request = CURRENT.get()
+    subject = request.subject if request is not None else None
+    return AuditEvent(
+        "topic_create",
+        "create",
+        f"topic:{name}",
+        result,
+        principal_text(subject.principal) if subject is not None else "",
+        reason,
+        subject.host if subject is not None else "",
+        subject.listener if subject is not None else "",
+        subject.mechanism if subject is not None else "",
+        request_id=current_request_id(),
+        details={"first_mention": True},
     )
 
 
@@ -306,6 +326,36 @@ def _credentials(request: Any, _version: int) -> list[Change]:
 
 CREATE_ACLS = Audited("acl_change", "create", _new_rules, _rules_created)
 DELETE_ACLS = Audited("acl_change", "delete", _rule_filters, _rules_deleted)
+
+
+def _quotas(request: Any, _version: int) -> list[Change]:
+    if request.validate_only:
+        return []
+    return [
+        Change(
+            _quota_entity(entry),
+            {one.key: "removed" if one.remove else str(one.value) for one in entry.ops},
+        )
+        for entry in request.entries
+    ]
+
+
+def _quota_entity(entry: Any) -> str:
+    named = (
+        f"{one.entity_type}={'<default>' if one.entity_name is None else one.entity_name}"
+        for one in entry.entity
+    )
+    return "quota:" + ",".join(named)
+
+
+ALTER_CLIENT_QUOTAS = Audited(
+    "quota_change",
+    "alter",
+    _quotas,
+    lambda _request, response, _version: [
+        Outcome(_quota_entity(one), int(one.error_code)) for one in response.entries
+    ],
+)
 ALTER_USER_SCRAM_CREDENTIALS = Audited(
     "user_change",
     "alter",

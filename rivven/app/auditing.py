@@ -26,16 +26,34 @@ from rivven.audit.file_sink import FileRules, FileSink
 from rivven.audit.requests import current_request_id
 from rivven.audit.signing import load_signer
 from rivven.audit.sinks import AuditSink, Delivery, QueueLimits, SinkFailed, SinkQueue, ThreadDelivery
+from rivven.audit.tail import numbered
+from rivven.audit.topic_sink import TopicDelivery
 from rivven.audit.trail import AuditTrail, TrailSettings
 from rivven.clock import Clock
-from rivven.config.audit import AuditConfig, AuditOutput
+from rivven.config.audit import AUDIT_TOPIC, AuditConfig, AuditOutput
 from rivven.config.models import Config
+from rivven.errors import RivvenError
 from rivven.log.files import Files
 from rivven.log.threads import LoopThreads, Threads
+from rivven.metadata.service import MetadataService
+from rivven.records.batch import iterate_batches, read_records
+from rivven.replication.partition import Partition
+from rivven.replication.replicas import Replicas
+from rivven.security.extensions import Extensions, UnknownExtension
 from rivven.security.sessions import LiveSession, Refusal, Sessions
 from rivven.telemetry import Metrics
 
 _log = logging.getLogger("rivven.audit")
+
+_BUILT_IN = {
+    "stream": "rivven.app.audit_outputs:stream_sink",
+    "syslog": "rivven.app.audit_outputs:syslog_sink",
+}
+_SINKS = Extensions("rivven.audit_sinks", _BUILT_IN)
+"""An installed sink is a callable of its options (texts) that returns a `rivven.audit.sinks.AuditSink`."""
+
+AUDIT_TOPIC_CONFIGS = {"cleanup.policy": "delete", "retention.ms": str(30 * 86_400_000)}
+"""As other topics; the file is the record, the topic is for whoever follows it."""
 
 KEY_DIRECTORY = "audit"
 """Below the data directory: the signing key, and the log unless the configuration puts it elsewhere."""
@@ -48,6 +66,7 @@ class Auditing:
         self._config = config
         self._files = files
         self._clock = clock
+        self._topics: dict[str, TopicDelivery] = {}
         self._threads: Threads = LoopThreads(asyncio.get_running_loop())
         self.trail = self._build()
         self._started = False
@@ -82,13 +101,29 @@ class Auditing:
         return AuditTrail(queues, self._clock, self._threads, settings)
 
     def _delivery(self, name: str, output: AuditOutput) -> Delivery:
+        if output.type == "topic":
+            delivery = TopicDelivery(self._clock)
+            self._topics[output.topic or AUDIT_TOPIC] = delivery
+            return delivery
         return ThreadDelivery(name, self._sink(output), self._threads)
 
     def _sink(self, output: AuditOutput) -> AuditSink:
-        audit = self._config.audit
-        path = audit.file_path(self._config.data_dir)
-        assert path is not None
-        return FileSink(self._files, str(path), self._clock, _rules(audit))
+        if output.type == "file":
+            path = self._config.audit.file_path(self._config.data_dir)
+            assert path is not None
+            return FileSink(self._files, str(path), self._clock, _rules(self._config.audit))
+        try:
+            make = _SINKS.load(output.type)
+            sink: AuditSink = make(output) if output.type in _BUILT_IN else make(dict(output.options))
+        except UnknownExtension as error:
+            raise StartFailed(
+                f"audit.output: {error}", "name an installed audit sink", ExitCode.CONFIG
+            ) from None
+        except ValueError as error:
+            raise StartFailed(
+                f"audit.output ({output.type}): {error}", "check the output's settings", ExitCode.CONFIG
+            ) from None
+        return sink
 
     async def start(self) -> None:
         """Open the outputs and record the start. Raises StartFailed."""
@@ -105,6 +140,26 @@ class Auditing:
                 ExitCode.DATA_DIRECTORY,
             ) from None
         self._started = True
+
+    async def connect_topics(self, metadata: MetadataService, replicas: Replicas) -> None:
+        """Give the topic outputs their topics. Raises StartFailed when a name is taken already."""
+        for name, delivery in self._topics.items():
+            try:
+                topic = await metadata.create_internal_topic(name, 1, AUDIT_TOPIC_CONFIGS)
+            except RivvenError as error:
+                raise StartFailed(
+                    f"the audit topic {name} cannot be made: {error}", "name another topic", ExitCode.CONFIG
+                ) from None
+            if not topic.internal:
+                raise StartFailed(
+                    f"the topic {name} is not the broker's own, so clients can write to it",
+                    "name another topic under audit.output, or delete this one",
+                    ExitCode.CONFIG,
+                )
+            await replicas.ensure(topic)
+            partition = replicas.partition(name, 0)
+            assert partition is not None
+            delivery.connect(partition, await _last_number(partition))
 
     def follow(self, sessions: Sessions) -> None:
         """Record every login and the end of every session."""
@@ -170,6 +225,23 @@ class Auditing:
                 request_id=current_request_id(),
             )
         )
+
+
+async def _last_number(partition: Partition) -> int | None:
+    """The number of the last line in the audit topic."""
+    end = partition.log_end_offset
+    if end <= partition.log_start_offset:
+        return None
+    await partition.wait_committed(end - 1)
+    result = await partition.read_from(end - 1, 1)
+    found = [
+        numbered(bytes(record.value or b""))
+        for buffer in result.buffers
+        for position, header in iterate_batches(buffer)
+        for record in read_records(buffer, position, header)
+    ]
+    numbers = [line.sequence for line in found if line is not None]
+    return max(numbers, default=None)
 
 
 def _session_event(session: LiveSession, event_type: str, action: str, reason: str = "") -> AuditEvent:

@@ -36,27 +36,24 @@ class TopicDelivery:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._store: Store | None = None
-        self._opening: OpenDone | None = None
+        self._held: tuple[Sequence[Line], bool, WriteDone] | None = None
         self._last_there: int | None = None
 
     def connect(self, store: Store, last_there: int | None) -> None:
         """The partition is there; `last_there` is the number of the last line in it, None without one."""
         self._store = store
         self._last_there = last_there
-        opening, self._opening = self._opening, None
-        if opening is not None:
-            opening(Opened())
+        held, self._held = self._held, None
+        if held is not None:
+            self.write(*held)
 
     def open(self, done: OpenDone) -> None:
-        if self._store is not None:
-            done(Opened())
-        else:
-            self._opening = done
+        done(Opened())  # lines wait in `write` for the topic
 
     def write(self, lines: Sequence[Line], durable: bool, done: WriteDone) -> None:
         store = self._store
         if store is None:
-            done(SinkFailed("the topic is not there yet"))
+            self._held = (lines, durable, done)  # the queue has one delivery under way at most
             return
         if not lines:
             done(())  # what was accepted is as durable as the topic's flush settings make it

@@ -77,7 +77,7 @@ class AuditTrail:
         self._pending: deque[tuple[AuditEvent, int]] = deque()
         self._scheduled = False
         self._gap: Counter[str] = Counter()
-        self._room_waiters: list[Callable[[], None]] = []
+        self._room_waiters: dict[Callable[[], None], None] = {}
         self._timer: Cancellable | None = None
         for queue in queues:
             queue.record = self.event
@@ -157,8 +157,8 @@ class AuditTrail:
         return self._settings.block and self.backlog >= self._settings.backlog_max
 
     def when_room(self, callback: Callable[[], None]) -> None:
-        """Call back once when the backlog has room again."""
-        self._room_waiters.append(callback)
+        """Call back once when the backlog has room again, however often it was asked."""
+        self._room_waiters[callback] = None
 
     # -- administration --------------------------------------------------------------------------------------
 
@@ -251,6 +251,6 @@ class AuditTrail:
         if self._gap and self.backlog < self._settings.backlog_max:
             self._drain()
         if self._room_waiters and not self.congested:
-            waiters, self._room_waiters = self._room_waiters, []
+            waiters, self._room_waiters = self._room_waiters, {}
             for waiter in waiters:
                 waiter()
