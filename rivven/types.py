@@ -123,3 +123,8 @@ class TopicPartition(NamedTuple):
 
     topic: str
     partition: int
+
+
+QuotaEntity = tuple[tuple[str, str | None], ...]
+"""Whom a quota is for: sorted pairs of entity type and name; the name None means every one without its own
+(KIP-546). Types are user, client-id, ip and, beyond Kafka, topic."""

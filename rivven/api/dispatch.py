@@ -8,6 +8,7 @@ API's own UNKNOWN_SERVER_ERROR answer (for Produce the connection closes: -1 mak
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from rivven.api.context import RequestContext
 from rivven.api.rules import DENIED_CODES, Filter, Open, Require, Split
 from rivven.api.session import Session
 from rivven.api.table import Row, Table
+from rivven.api.throttling import Busy, Throttling, Usage
 from rivven.audit.requests import CURRENT
 from rivven.audit.sinks import AuditUnavailable
 from rivven.audit.trail import AuditTrail
@@ -50,7 +52,7 @@ class Observer(Protocol):
 class Call:
     """One decoded request between `Dispatch.accept` and its answer."""
 
-    __slots__ = ("context", "denied", "early", "request", "row")
+    __slots__ = ("context", "denied", "early", "request", "row", "usage")
 
     def __init__(self, row: Row, context: RequestContext, request: Any) -> None:
         self.row = row
@@ -59,6 +61,8 @@ class Call:
         self.denied: list[tuple[Split, Any]] | None = None
         self.early: Any = None
         """The whole answer, when a `Require` rule refused."""
+        self.usage: Usage | None = None
+        """What is charged to quotas; None while nothing is limited."""
 
 
 class Dispatch:
@@ -72,7 +76,9 @@ class Dispatch:
         observer: Observer,
         raw_token: RawToken,
         trail: AuditTrail | None = None,
+        throttling: Throttling | None = None,
     ) -> None:
+        self._throttling = throttling
         self._trail = trail
         self._raw_token = raw_token
         self._rows = table.rows
@@ -86,6 +92,7 @@ class Dispatch:
         Returns the call to perform, or the finished answer of an ApiVersions request that is too new.
         Raises ProtocolError when the connection must close (unknown API, malformed body, no identity).
         """
+        started = time.perf_counter()
         header, position = parse_request_header(frame)
         if header.api_key == ApiKey.API_VERSIONS and header.api_version > APIS[ApiKey.API_VERSIONS].max:
             return [unsupported_version_frame(frame)]
@@ -118,12 +125,29 @@ class Dispatch:
         call = Call(row, context, request)
         if not is_open:
             self._authorise(call)
+            if self._throttling is not None:
+                usage = call.usage = self._throttling.begin(row.key, request)
+                if usage is not None:
+                    usage.busy_s = time.perf_counter() - started
         return call
+
+    def holds_back(self, resume: Callable[[], None]) -> bool:
+        """Whether no request may begin now, because the audit trail must take what is queued first
+        (``audit.overflow: block``); then `resume` is called when it has."""
+        if self._trail is None or not self._trail.congested:
+            return False
+        self._trail.when_room(resume)
+        return True
 
     async def perform(self, call: Call) -> Any:
         """Run the handler of a call (not Produce) and return its response struct."""
         if call.early is not None:
             return call.early
+        if call.usage is not None:
+            return await Busy(self._performed(call), call.usage)
+        return await self._performed(call)
+
+    async def _performed(self, call: Call) -> Any:
         if call.row.audited is not None and self._trail is not None:
             return await self._recorded(call, call.row.audited, self._trail)
         return await self._handled(call)
@@ -181,7 +205,20 @@ class Dispatch:
         An exception that escapes the handler closes the connection: the caller must not answer it.
         """
         assert call.row.start is not None
+        started = time.perf_counter()
         call.row.start(call.context, call.request, respond)
+        if call.usage is not None:
+            call.usage.busy_s += time.perf_counter() - started
+
+    def settle(self, call: Call, response: Any) -> int:
+        """Charge a finished call to the quotas, before `encode`; returns the milliseconds its connection must
+        be silent for, which the answer says too."""
+        if call.usage is None or self._throttling is None:
+            return 0
+        silence_ms = self._throttling.charge(call.context, call.usage, call.request, response)
+        if silence_ms and hasattr(response, "throttle_time_ms"):
+            response.throttle_time_ms = silence_ms
+        return silence_ms
 
     def encode(self, call: Call, response: Any) -> Buffers:
         """The answer's buffers, size prefix and header included."""

@@ -20,6 +20,7 @@ from rivven.log.partition_log import Appended
 from rivven.log.workers import WorkerPool
 from rivven.protocol import messages as m
 from rivven.records.batch import BatchHeader, parse_header
+from rivven.records.limits import NO_LIMITS, RecordLimits
 from rivven.records.validation import (
     may_open_inline,
     needs_opening,
@@ -93,8 +94,14 @@ class ProduceHandler:
     """Handles Produce 3-11."""
 
     def __init__(
-        self, replicas: Replicas, workers: WorkerPool, tasks: Tasks, produced: Callable[[int, int], None]
+        self,
+        replicas: Replicas,
+        workers: WorkerPool,
+        tasks: Tasks,
+        produced: Callable[[int, int], None],
+        limits: RecordLimits = NO_LIMITS,
     ) -> None:
+        self._limits = limits if limits.any else None
         self._produced = produced
         self._replicas = replicas
         self._workers = workers
@@ -144,7 +151,7 @@ class ProduceHandler:
         header = validate_produce(
             records, api_version=context.api_version, config=config, now_ms=context.now_ms
         )
-        off_loop = needs_opening(header, config) and not self._open_now(records, header, config)
+        off_loop = needs_opening(header, config, self._limits) and not self._open_now(records, header, config)
         pending.outstanding += 1
         pending.entries[id(entry)] = entry
         if off_loop:
@@ -184,18 +191,18 @@ class ProduceHandler:
         else:
             turn.run(lambda: self._append(pending, partition, view, new_header, context, acks, entry))
 
-    @staticmethod
-    def _open_now(records: memoryview, header: BatchHeader, config: TopicConfig) -> bool:
+    def _open_now(self, records: memoryview, header: BatchHeader, config: TopicConfig) -> bool:
         """Check a small plain batch here and now; False when it needs a worker. Raises RivvenError."""
         if not may_open_inline(header, config):
             return False
-        open_and_validate(records, config.compacted, None, config.max_message_bytes)
+        open_and_validate(records, config.compacted, None, config.max_message_bytes, self._limits)
         return True
 
     async def _open(self, records: memoryview, header: BatchHeader, config: TopicConfig) -> memoryview:
         """The batch to append: the client's own, or rewritten in the topic's codec."""
         codec = target_codec(header, config)
-        arguments = (config.compacted, codec, config.max_message_bytes)
+        limits = None if self._limits is None else tuple(self._limits)
+        arguments = (config.compacted, codec, config.max_message_bytes, limits)
         rewritten = await self._workers.run("open_and_validate", bytes(records), *arguments)
         return records if rewritten is None else memoryview(bytearray(rewritten))
 

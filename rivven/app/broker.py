@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rivven.api.catalogue import build_table
+from rivven.api.credentials import CredentialHandlers
 from rivven.api.dispatch import Dispatch
 from rivven.api.memory import MemoryBudget
 from rivven.app.administration import Administration
@@ -26,8 +27,10 @@ from rivven.app.authorization import build_chain
 from rivven.app.failures import ExitCode, StartFailed, address_failure
 from rivven.app.first_start import ensure_credentials, ensure_dev_certificates
 from rivven.app.handlers import build_handlers
+from rivven.app.limiting import Limiting, record_limits, topic_names
 from rivven.app.network import Network, asks_for_certificates, whole
 from rivven.app.oidc import start_oidc
+from rivven.app.roles import open_roles
 from rivven.app.sessions import SessionsFollowMetadata
 from rivven.app.storage import Storage
 from rivven.app.tokens import ApiTokens, open_tokens
@@ -46,6 +49,7 @@ from rivven.protocol.api import ApiKey
 from rivven.replication.replicas import Replicas
 from rivven.security.admission import Admission
 from rivven.security.authz.chain import AuthorizerChain
+from rivven.security.authz.roles import RoleDirectory
 from rivven.security.sessions import Sessions
 from rivven.server.listener import Identify
 from rivven.tasks import Tasks
@@ -127,6 +131,7 @@ class Broker:
             broker=config.broker,
             entropy=os.urandom,
             cluster_id=self._storage.cluster_id,
+            topic_names=topic_names(config),
         )
         self._metadata = metadata
         try:
@@ -201,10 +206,11 @@ class Broker:
         metadata.on_commit(lambda _events: changed.set())
         self._tasks.spawn(follow(), "follow the metadata")
 
-    def _authorization(self, metadata: MetadataService) -> AuthorizerChain:
+    def _authorization(self, metadata: MetadataService, roles: RoleDirectory) -> AuthorizerChain:
         return build_chain(
             self._config,
             metadata,
+            roles,
             self._auditing.trail,
             metrics=self._metrics,
             clock=self._clock,
@@ -243,11 +249,18 @@ class Broker:
             clock=self._clock,
             metrics=self._metrics,
             disk=self._storage,
+            trail=self._auditing.trail,
             explicit=config.broker_explicit,
             acls_enforced="acl" in config.authorization.authorizers,
             tokens=tokens.service,
+            credentials=CredentialHandlers(
+                metadata, authentication.users, config.auth.scram.min_iterations
+            ),
+            record_limits=record_limits(config),
         )
-        chain = self._authorization(metadata)
+        limiting = Limiting(config, metadata, self._clock, self._metrics)
+        roles = open_roles(config, metadata, authentication.users, self._tasks)
+        chain = self._authorization(metadata, roles)
         dispatch = Dispatch(
             build_table(handlers),
             chain,
@@ -255,6 +268,7 @@ class Broker:
             self._metrics,
             handlers.authentication.raw_token,
             self._auditing.trail,
+            limiting.throttling,
         )
         start_oidc(
             config,
@@ -270,6 +284,7 @@ class Broker:
             sessions=self._sessions,
             identify=self._certificates(metadata, authentication),
             dispatch=dispatch,
+            arrivals=limiting.arrivals,
             admission=admission,
             source=load_mechanisms(config),
             credentials=authentication.services,

@@ -15,11 +15,12 @@ from rivven.clock import Clock
 from rivven.config.listeners import ListenerConfig
 from rivven.config.models import Config
 from rivven.security.admission import Admission
+from rivven.security.arrivals import Arrivals
 from rivven.security.authn.authenticator import AuthContext, AuthenticatorSource, Credentials
 from rivven.security.authn.sasl import SaslExchange
 from rivven.security.sessions import Sessions
 from rivven.security.tls import TlsConfigError, server_context
-from rivven.server.listener import ConnectionLimits, Listener, bind_sockets
+from rivven.server.listener import ConnectionLimits, Identify, Listener, bind_sockets
 from rivven.telemetry import Metrics
 
 
@@ -44,10 +45,12 @@ class Network:
         self,
         *,
         dispatch: Dispatch,
+        arrivals: Callable[[ListenerConfig], Arrivals],
         admission: Admission,
         source: AuthenticatorSource,
         credentials: Credentials,
         sessions: Sessions,
+        identify: Identify | None,
         request_budget: MemoryBudget,
         clock: Clock,
         metrics: Metrics,
@@ -69,7 +72,9 @@ class Network:
                 tls_context=_tls_context(config, settings),
                 new_exchange=_new_exchange(settings, source, credentials, max_reauth_ms),
                 sessions=sessions,
+                identify=identify if asks_for_certificates(config, settings) else None,
                 dispatch=dispatch,
+                arrivals=arrivals(settings),
                 admission=admission,
                 limits=limits,
                 request_budget=request_budget,
@@ -133,6 +138,12 @@ def _tls_context(config: Config, settings: ListenerConfig) -> Callable[[], ssl.S
             str(error), "check the certificate and key this listener names", ExitCode.CONFIG
         ) from None
     return lambda: context
+
+
+def asks_for_certificates(config: Config, settings: ListenerConfig) -> bool:
+    """Whether clients of this listener may or must show a certificate."""
+    tls = config.tls_of(settings)
+    return tls is not None and tls.client_auth != "none"
 
 
 def _new_exchange(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
-from rivven.config.settings import Kind, Setting, SettingError, SettingValue, table
+from rivven.config.settings import INT_MAX, Kind, Setting, SettingError, SettingValue, table
 from rivven.config.topic_settings import TOPIC_SETTINGS
 
 MS_PER_HOUR = 3_600_000
@@ -180,6 +180,7 @@ _NETWORK = (
         104_857_600,
         "The largest request accepted from an authenticated client.",
         minimum=1024,
+        file_key="limits.max_batch_size",
     ),
     _fixed(
         "sasl.server.max.receive.size",
@@ -212,6 +213,13 @@ _NETWORK = (
         "Connections open at the same time from one address.",
         minimum=1,
         file_key="limits.max_connections_per_ip",
+    ),
+    _fixed(
+        "max.connection.creation.rate",
+        Kind.INT,
+        INT_MAX,
+        "New connections a second, over all listeners; above it they wait to be accepted.",
+        minimum=1,
     ),
     _fixed(
         "connections.max.idle.ms",
@@ -292,7 +300,15 @@ _COARSE = (
 
 BROKER_SETTINGS: dict[str, Setting] = table(
     *sorted(
-        (*_GROUPS, *_LOG, *_TOKENS, *_NETWORK, *_TOPICS, *_COARSE, *map(_topic_default, TOPIC_SETTINGS.values())),
+        (
+            *_GROUPS,
+            *_LOG,
+            *_TOKENS,
+            *_NETWORK,
+            *_TOPICS,
+            *_COARSE,
+            *map(_topic_default, TOPIC_SETTINGS.values()),
+        ),
         key=lambda setting: setting.name,
     )
 )

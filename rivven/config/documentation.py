@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from rivven.config.broker_settings import BROKER_SETTINGS, synonyms_of
-from rivven.config.listeners import ListenerConfig, TlsConfig
+from rivven.config.listeners import ListenerConfig
 from rivven.config.models import Config
 from rivven.config.settings import Setting
 from rivven.config.topic_settings import TOPIC_SETTINGS
@@ -36,6 +36,9 @@ _EXAMPLES: dict[str, str] = {
     "server.tls.key_password": "file:/etc/rivven/tls/key-password",
     "auth.users_file": "/etc/rivven/users.yaml",
     "authorization.super_users": "[User:admin]",
+    "rate_limiting.global": "{requests_per_second: 100000, burst: 10000}",
+    "rate_limiting.per_client": "{requests_per_second: 10000, burst: 1000}",
+    "rate_limiting.per_topic": "{requests_per_second: 50000, burst: 5000}",
 }
 """Values for keys without a default that says something."""
 
@@ -153,14 +156,13 @@ def _section(key: str, info: FieldInfo) -> list[str]:
 def _fields(model: type[BaseModel], path: str, indent: int, first: str = "") -> list[str]:
     lines: list[str] = []
     margin = " " * indent
-    for name, info in model.model_fields.items():
+    for field_name, info in model.model_fields.items():
+        name = info.alias or field_name
         where = f"{path}.{name}"
         inner = _model_of(info.annotation)
-        if inner is TlsConfig and path == "listeners":
-            lines += [
-                *_comment(str(info.description), margin),
-                f"{margin}# tls: {{cert_path: ..., key_path: ...}}",
-            ]
+        if inner is not None and _left_out(inner, info, where):
+            example = _EXAMPLES.get(where) or _needed(inner)
+            lines += [*_comment(str(info.description), margin), f"{margin}# {name}: {example}"]
             continue
         lines += _comment(_with_choices(info), margin)
         if inner is not None:
@@ -173,6 +175,21 @@ def _fields(model: type[BaseModel], path: str, indent: int, first: str = "") -> 
         index = next(i for i, line in enumerate(lines) if not line.lstrip().startswith("#"))
         lines[index] = first + lines[index].lstrip()
     return lines
+
+
+def _left_out(model: type[BaseModel], info: FieldInfo, where: str) -> bool:
+    """Whether a section is absent by default and has keys that only its user can know."""
+    if info.is_required() or info.get_default(call_default_factory=True) is not None:
+        return False
+    if any(example.startswith(f"{where}.") for example in _EXAMPLES):
+        return False
+    return any(inside.is_required() for inside in model.model_fields.values())
+
+
+def _needed(model: type[BaseModel]) -> str:
+    """The keys such a section must have, in one line."""
+    needed = [info.alias or name for name, info in model.model_fields.items() if info.is_required()]
+    return "{" + ", ".join(f"{name}: ..." for name in needed) + "}"
 
 
 def _broker_lines() -> Iterator[str]:
@@ -199,11 +216,11 @@ def _key_rows() -> Iterator[str]:
 
 def _rows_below(model: type[BaseModel], path: str) -> Iterator[str]:
     for name, info in model.model_fields.items():
-        inner = _model_of(info.annotation)
+        inner, where = _model_of(info.annotation), f"{path}.{info.alias or name}"
         if inner is None or path == "listeners[]":
-            yield _key_row(f"{path}.{name}", info)
+            yield _key_row(where, info)
         else:
-            yield from _rows_below(inner, f"{path}.{name}")
+            yield from _rows_below(inner, where)
 
 
 def _key_row(key: str, info: FieldInfo) -> str:

@@ -41,6 +41,18 @@ class LimitsConfig(Strict):
         le=INT_MAX,
         description="Default of the topic setting max.message.bytes: the largest record batch.",
     )
+    max_batch_size: int = Field(
+        default=_kafka_default("socket.request.max.bytes"),
+        ge=1024,
+        le=INT_MAX,
+        description="The largest request, with all batches in it.",
+    )
+    max_key_size: int | None = Field(
+        default=None, ge=0, le=INT_MAX, description="Bytes of a record's key at most; opens every batch."
+    )
+    rate_limit_per_ip: int | None = Field(
+        default=None, ge=1, le=INT_MAX, description="Requests a second from one address; above it they wait."
+    )
     request_memory_bytes: int = Field(
         default=_kafka_default("queued.max.request.bytes"),
         ge=1_048_576,

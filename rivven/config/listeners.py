@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from rivven.config.quotas import NETWORKS_MAX, Cidr
 from rivven.config.secrets import SecretReference
 from rivven.config.values import Address, FilePath, HostPort, Strict, parse_address
 
@@ -58,6 +59,11 @@ class ListenerConfig(Strict):
         description="SASL mechanisms offered; those of auth.mechanism by default.",
     )
     tls: TlsConfig | None = Field(default=None, description="Overrides server.tls for this listener.")
+    allowed_cidrs: list[Cidr] = Field(
+        default=[],
+        max_length=NETWORKS_MAX,
+        description="Networks whose addresses may connect here; empty allows all.",
+    )
 
     @property
     def address(self) -> Address:

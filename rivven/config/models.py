@@ -27,6 +27,7 @@ from rivven.config.broker_settings import (
 )
 from rivven.config.limits import LimitsConfig, limit_value
 from rivven.config.listeners import ListenerConfig, TlsConfig
+from rivven.config.quotas import RateLimitingConfig, SecurityConfig, ValidationConfig
 from rivven.config.settings import INT_MAX, SettingError, SettingValue
 from rivven.config.topic_settings import topic_config
 from rivven.config.values import FilePath, HostPort, Seconds, Strict, parse_address
@@ -83,6 +84,9 @@ class Config(Strict):
     authorization: AuthorizationConfig = Field(default=AuthorizationConfig(), description="Authorisation.")
     audit: AuditConfig = Field(default=AuditConfig(), description="The audit trail.")
     limits: LimitsConfig = Field(default=LimitsConfig(), description="Bounds.")
+    rate_limiting: RateLimitingConfig = Field(default=RateLimitingConfig(), description="Rates of requests.")
+    validation: ValidationConfig = Field(default=ValidationConfig(), description="Shapes of data.")
+    security: SecurityConfig = Field(default=SecurityConfig(), description="What concerns all listeners.")
     broker_overrides: dict[str, str] = Field(
         default={}, alias="broker", description="Broker settings by their Kafka names."
     )

@@ -6,7 +6,6 @@ from pydantic import Field, field_validator
 
 from rivven.config.values import FilePath, Strict
 
-
 SUPER_USERS_MAX = 100  # looked up on every decision, shown in every start-up report
 
 

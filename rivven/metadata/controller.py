@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rivven.errors import InvalidRequest
+from rivven.errors import ErrorCode, InvalidRequest, RivvenError
 from rivven.machine.state_machine import JournalRecord, Outcome, Wake
 from rivven.metadata import acl_changes, config_changes, credential_changes, topic_changes
 from rivven.metadata import commands as c
@@ -16,6 +16,7 @@ from rivven.metadata import records as r
 from rivven.metadata.broker_values import BrokerValues
 from rivven.metadata.families import FAMILIES
 from rivven.metadata.image import MetadataImage
+from rivven.metadata.topic_names import ANY_NAME, TopicNameRule
 
 PRODUCER_IDS_PER_BLOCK_MAX = 100_000
 """Ids one reservation may take; a block is lost at every restart, and there are 2^63 ids."""
@@ -28,7 +29,8 @@ _FAMILY_OF_COMMAND = {command: family for family in FAMILIES for command in fami
 class MetadataMachine:
     """Implements `machine.state_machine.StateMachine`."""
 
-    def __init__(self, broker: BrokerValues, node_id: int) -> None:
+    def __init__(self, broker: BrokerValues, node_id: int, topic_names: TopicNameRule = ANY_NAME) -> None:
+        self._topic_names = topic_names
         self.image = MetadataImage()
         self._broker = broker
         self._node_id = node_id
@@ -49,6 +51,9 @@ class MetadataMachine:
         image = self.image
         match command:
             case c.CreateTopic():
+                problem = None if command.internal else self._topic_names.problem(command.name)
+                if problem is not None:
+                    raise RivvenError(problem, ErrorCode.INVALID_TOPIC_EXCEPTION)
                 dynamic = image.broker_configs
                 partitions = self._broker.values(dynamic)["num.partitions"]
                 assert isinstance(partitions, int)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from rivven.metadata.family import Family
+from rivven.metadata.quotas import QuotaFamily
+from rivven.metadata.revocations import Revocations
 from rivven.metadata.roles import Roles
 from rivven.metadata.tokens import Tokens
 from rivven.metadata.users import UserSettingsFamily
 
-FAMILIES: tuple[type[Family], ...] = (UserSettingsFamily, Tokens, Roles)
+FAMILIES: tuple[type[Family], ...] = (UserSettingsFamily, Tokens, Revocations, Roles, QuotaFamily)

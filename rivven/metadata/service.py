@@ -21,6 +21,7 @@ from rivven.metadata.broker_values import BrokerValues
 from rivven.metadata.commands import DEFAULT, CreateTopic, InitialiseCluster, ReserveProducerIds
 from rivven.metadata.controller import MetadataMachine
 from rivven.metadata.image import MetadataImage, Topic
+from rivven.metadata.topic_names import ANY_NAME, TopicNameRule
 from rivven.tasks import Tasks
 
 PRODUCER_IDS_PER_BLOCK = 1_000
@@ -46,6 +47,7 @@ class MetadataService:
         broker: Mapping[str, SettingValue],
         entropy: Callable[[int], bytes],
         cluster_id: str = "",
+        topic_names: TopicNameRule = ANY_NAME,
     ) -> None:
         self.node_id = node_id
         self._given_cluster_id = cluster_id
@@ -53,7 +55,10 @@ class MetadataService:
         self._broker = BrokerValues(node_id, broker)
         # The machine's own view of settings follows its speculative image, so it is another object.
         self._runner: Runner[MetadataMachine] = Runner(
-            lambda: MetadataMachine(BrokerValues(node_id, broker), node_id), journal, clock, tasks
+            lambda: MetadataMachine(BrokerValues(node_id, broker), node_id, topic_names),
+            journal,
+            clock,
+            tasks,
         )
         self._ids = range(0)
         self._reserving = asyncio.Lock()

@@ -10,10 +10,18 @@ from typing import Final
 
 from rivven.protocol.schema import Field, Message, Struct, fields_of
 
-FIXED_FORMAT: Final = {"i8": "b", "i16": "h", "i32": "i", "i64": "q", "boolean": "?", "uuid": "16s"}
+FIXED_FORMAT: Final = {
+    "i8": "b",
+    "i16": "h",
+    "i32": "i",
+    "i64": "q",
+    "f64": "d",
+    "boolean": "?",
+    "uuid": "16s",
+}
 """struct codes of the fields that always take the same room."""
 
-FIXED_SIZE: Final = {"i8": 1, "i16": 2, "i32": 4, "i64": 8, "boolean": 1, "uuid": 16}
+FIXED_SIZE: Final = {"i8": 1, "i16": 2, "i32": 4, "i64": 8, "f64": 8, "boolean": 1, "uuid": 16}
 
 
 @dataclass(frozen=True, slots=True)

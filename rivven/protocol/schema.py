@@ -30,7 +30,9 @@ Records = bytes | memoryview | list[bytes | memoryview] | None
 FOREVER: Final = 32767
 """The end of an open span: versions are int16."""
 
-PRIMITIVES: Final = frozenset({"i8", "i16", "i32", "i64", "boolean", "string", "blob", "records", "uuid"})
+PRIMITIVES: Final = frozenset(
+    {"i8", "i16", "i32", "i64", "f64", "boolean", "string", "blob", "records", "uuid"}
+)
 
 Span = tuple[int, int]
 
@@ -101,6 +103,11 @@ def i32(versions: str = "", *, default: int = 0, tag: int | None = None, entity:
 def i64(versions: str = "", *, default: int = 0, tag: int | None = None, entity: str | None = None) -> Any:
     """Signed big-endian 64-bit integer."""
     return _field("i64", versions, default, tag=tag, entity=entity)
+
+
+def f64(versions: str = "") -> Any:
+    """IEEE 754 double, big endian."""
+    return _field("f64", versions, 0.0)
 
 
 def boolean(versions: str = "", *, default: bool = False, tag: int | None = None) -> Any:

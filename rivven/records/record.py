@@ -165,6 +165,18 @@ def _check_headers(body: bytes, position: int, end: int) -> None:
         raise RecordsUnreadable("bytes after a record's headers")
 
 
+def header_sizes(body: bytes, span: RecordSpan) -> list[tuple[int, int]]:
+    """(name bytes, value bytes) of each header of a record whose span is known to be sound; a null value has
+    none."""
+    count, at = read_varint(body, span.value_end)
+    sizes: list[tuple[int, int]] = []
+    for _ in range(count):
+        name_start, name_end = _nullable(body, at, span.end)
+        value_start, at = _nullable(body, name_end, span.end)
+        sizes.append((name_end - name_start, at - value_start if value_start >= 0 else 0))
+    return sizes
+
+
 def record_at(body: bytes, span: RecordSpan, base_offset: int, timestamp: int) -> Record:
     """Materialise the record of one span; header names that are not UTF-8 raise RecordsUnreadable."""
     key = body[span.key_start : span.key_end] if span.key_start >= 0 else None

@@ -1,12 +1,14 @@
 """What the broker checks of a produced batch before it is appended. Pure; changes no bytes in place.
 
 `validate_produce` reads the 61-byte header and the CRC only and is all that an ordinary batch meets. Where
-`needs_opening` says so (compacted topics, a compression.type other than the batch's), `open_and_validate`
+`needs_opening` says so (compacted topics, another compression.type, limits on records), `open_and_validate`
 looks at the records; it loops over them and runs in a worker process unless `may_open_inline` allows the
 loop. Codes follow Kafka's broker: framing and CRC 2, shape 87, size 10, codec 76, timestamps 32.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from crc32c import crc32c
 
@@ -27,6 +29,7 @@ from rivven.records.batch import (
     seal_batch,
 )
 from rivven.records.compression import CODECS, INFLATE_BYTES_MAX, NONE, ZSTD, compress
+from rivven.records.limits import RecordLimits, check_limits
 from rivven.records.unreadable import RecordsUnreadable
 
 FIRST_ZSTD_VERSION = 7
@@ -140,9 +143,9 @@ def target_codec(header: BatchHeader, config: TopicConfig) -> int | None:
     return None if codec == header.codec else codec
 
 
-def needs_opening(header: BatchHeader, config: TopicConfig) -> bool:
+def needs_opening(header: BatchHeader, config: TopicConfig, limits: RecordLimits | None = None) -> bool:
     """Whether `open_and_validate` must see the batch before it may be appended."""
-    return config.compacted or target_codec(header, config) is not None
+    return limits is not None or config.compacted or target_codec(header, config) is not None
 
 
 def may_open_inline(header: BatchHeader, config: TopicConfig) -> bool:
@@ -160,11 +163,13 @@ def open_and_validate(
     compacted: bool,
     codec: int | None,
     max_message_bytes: int,
+    limits: tuple[Any, ...] | None = None,
     inflate_limit: int = INFLATE_BYTES_MAX,
 ) -> bytearray | None:
     """Look into a batch that `validate_produce` has accepted; plain arguments, so that a worker can run it.
 
-    With `compacted`, every record must parse, have consecutive offsets and a key. With `codec`, the
+    With `compacted`, every record must parse, have consecutive offsets and a key. `limits` are the members
+    of `RecordLimits`, which no record may exceed. With `codec`, the
     records are rewritten in that codec: offsets, producer fields, sequence and timestamps stay, and the
     new batch is returned; otherwise None. Raises InvalidRecord (with `record_errors`), BatchTooLarge when
     the result is above max.message.bytes, and InflateLimitExceeded.
@@ -174,6 +179,8 @@ def open_and_validate(
         body = batch_body(batch, 0, header, inflate_limit)
         if compacted:
             _check_keys(header, body)
+        if limits is not None:
+            check_limits(header, body, RecordLimits(*limits))
     except RecordsUnreadable as error:
         if error.code is not ErrorCode.INVALID_RECORD:
             raise

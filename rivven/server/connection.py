@@ -25,6 +25,7 @@ from rivven.protocol.connection import Connection as ProtocolCore
 from rivven.protocol.connection import Frame
 from rivven.protocol.exceptions import ProtocolError
 from rivven.server.frame_memory import FrameMemory
+from rivven.server.silence import Silence
 from rivven.server.transport import Transport, WouldBlock, as_views, tls_reason
 from rivven.tasks import Tasks
 
@@ -106,6 +107,7 @@ class ClientConnection:
         self._writer_on = False
         self._draining = False
         self._continue_reading: asyncio.Handle | None = None
+        self._silence = Silence(self._loop, self._silence_ended)
 
     def __repr__(self) -> str:
         return f"<connection {self.session.host} on {self.session.listener.name}>"
@@ -171,6 +173,7 @@ class ClientConnection:
         self.state = State.CLOSED
         if self._continue_reading is not None:
             self._continue_reading.cancel()
+        self._silence.cancel()
         self._set_reader(False)
         self._set_writer(False)
         self.transport.close()
@@ -214,6 +217,7 @@ class ClientConnection:
             self.state is State.OPEN
             and not self._draining
             and not self._memory.waiting
+            and not self._silence.active
             and self._out_bytes <= WRITE_HIGH_WATER_BYTES
             and self._core.pending < (self._in_flight_max if self.session.authenticated else 1)
         )
@@ -227,6 +231,11 @@ class ClientConnection:
                 self._continue_reading = self._loop.call_soon(self._resume_reading)
         elif not may_read and self._reader_on and self.state is not State.HANDSHAKE:
             self._set_reader(False)
+
+    def _silence_ended(self) -> None:
+        if self.state is State.OPEN:
+            self._pump()
+            self._update_reading()
 
     def _resume_reading(self) -> None:
         self._continue_reading = None
@@ -308,6 +317,8 @@ class ClientConnection:
         """Start what may start now."""
         queue = self._queue
         while queue and self._exclusive is None and self.state is State.OPEN and not self._draining:
+            if self._silence.active or self._dispatch.holds_back(self._silence_ended):
+                return
             frame = queue[0]
             if frame.data[0:2] == _PRODUCE and not self.session.expects_raw_token:
                 queue.popleft()
@@ -347,6 +358,9 @@ class ClientConnection:
         self._produces -= 1
         if self.state is State.CLOSED:
             return
+        silence_ms = self._dispatch.settle(call, response)
+        if silence_ms:
+            self._silence.extend(silence_ms)
         buffers = None if response is None else self._dispatch.encode(call, response)
         if response is None and call.denied:
             self.session.closing = "produce with acks=0 was denied"
@@ -374,7 +388,11 @@ class ClientConnection:
                 accepted = self._dispatch.accept(self.session, frame.data)
                 if isinstance(accepted, Call):
                     call = accepted
-                    buffers = self._dispatch.encode(call, await self._dispatch.perform(call))
+                    response = await self._dispatch.perform(call)
+                    silence_ms = self._dispatch.settle(call, response)
+                    if silence_ms:
+                        self._silence.extend(silence_ms)
+                    buffers = self._dispatch.encode(call, response)
                 else:
                     buffers = accepted
         except ProtocolError as error:

@@ -22,6 +22,7 @@ from rivven.protocol.buffers import BufferPool
 from rivven.protocol.connection import SCRATCH_BYTES
 from rivven.protocol.connection import Connection as ProtocolCore
 from rivven.security.admission import Admission
+from rivven.security.arrivals import Arrivals
 from rivven.security.authn.sasl import SaslExchange
 from rivven.security.sessions import Sessions
 from rivven.server.connection import ClientConnection, ConnectionObserver, State
@@ -102,6 +103,7 @@ class Listener:
         sessions: Sessions,
         identify: Identify | None = None,
         dispatch: Dispatch,
+        arrivals: Arrivals,
         admission: Admission,
         limits: ConnectionLimits,
         request_budget: MemoryBudget,
@@ -116,6 +118,7 @@ class Listener:
         self._sessions = sessions
         self._identify = identify
         self._dispatch = dispatch
+        self._arrivals = arrivals
         self._admission = admission
         self._limits = limits
         self._request_budget = request_budget
@@ -178,17 +181,26 @@ class Listener:
                     return
                 raise
             self._admit(sock, address[0])
+            pause = self._arrivals.pause(self._clock.monotonic())
+            if pause > 0:
+                self._loop.remove_reader(listening.fileno())
+                self._loop.call_later(pause, self._accept_again, listening)
+                return
 
     def _accept_again(self, listening: socket.socket) -> None:
         if listening in self._sockets:
             self._loop.add_reader(listening.fileno(), self._accept, listening)
 
     def _admit(self, sock: socket.socket, host: str) -> None:
-        refused = self._admission.admit(host)
+        refused = self._arrivals.refusal(host) or self._admission.admit(host)
         if refused is not None:
             _log.info("refused %s on %s: %s", host, self.info.name, refused)
             self._observer.connection_refused(self.info.name)
             sock.close()
+            return
+        wait = self._arrivals.hold(host, self._clock.monotonic())
+        if wait > 0:
+            self._tasks.spawn(self._hold(sock, host, wait), "hold a connection above its address's rate")
             return
         try:
             sock.setblocking(False)
@@ -237,6 +249,15 @@ class Listener:
         self.connections.add(connection)
         self._observer.connection_opened(self.info.name)
         connection.begin()
+
+    async def _hold(self, sock: socket.socket, host: str, seconds: float) -> None:
+        """Keep a connection that came too soon, unread, then close it."""
+        self._observer.connection_refused(self.info.name)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._admission.release(host)
+            sock.close()
 
     def _forget(self, connection: ClientConnection) -> None:
         self.connections.discard(connection)

@@ -37,6 +37,8 @@ def _primitive(rng: random.Random, kind: str, name: str) -> Any:
         return rng.choice([0, -1, 1, 2**bits - 1, -(2**bits), rng.randint(-(2**bits), 2**bits - 1)])
     if kind == "boolean":
         return rng.random() < 0.5
+    if kind == "f64":
+        return rng.choice([0.0, -0.0, 1.5, -1e300, 5e-324, rng.random()])
     if kind == "uuid":
         return m.NULL_UUID if rng.random() < 0.2 else UUID(int=rng.getrandbits(128))
     if kind == "string":
