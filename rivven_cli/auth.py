@@ -1,4 +1,4 @@
-"""`rivven auth`: hash-password, which needs no server."""
+"""`rivven auth`: hash-password, which needs no server, and API tokens."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import click
 
 from rivven_cli.output import output_option, show_one
 from rivven_cli.passwords import password_file_option, typed_password
+from rivven_cli.token import token
 
 
 @click.group()
 def auth() -> None:
-    """Password tools that need no server."""
+    """Verifiers of passwords, and API tokens."""
 
 
 @auth.command("hash-password")
@@ -37,3 +38,6 @@ def hash_password(password_file: Path | None, mechanism: str, iterations: int, o
         click.echo(text)
     else:
         show_one(output, {"password_hash": text})
+
+
+auth.add_command(token)

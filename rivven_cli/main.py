@@ -24,7 +24,7 @@ COMMANDS = {
     "cluster": Place("rivven_cli.cluster", "cluster", "Show the cluster and its nodes."),
     "acl": Place("rivven_cli.acl", "acl", "Add, list and remove access rules."),
     "user": Place("rivven_cli.user", "user", "Create, list and delete users."),
-    "auth": Place("rivven_cli.auth", "auth", "Password tools that need no server."),
+    "auth": Place("rivven_cli.auth", "auth", "Hash passwords; create, list and revoke API tokens."),
     "audit": Place("rivven_cli.audit", "audit", "Verify, follow, search and export audit logs."),
     "session": Place("rivven_cli.sessions", "session", "List and end the sessions of clients."),
     "revocation": Place("rivven_cli.revocation", "revocation", "Revoke certificates and JWTs."),

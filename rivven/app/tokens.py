@@ -167,7 +167,8 @@ def open_tokens(
             ExitCode.DATA_DIRECTORY,
         ) from None
     tokens = ApiTokens(metadata, authentication.users, sessions, key, clock, tasks)
-    authentication.services.tokens = tokens.authentication
+    services = authentication.services
+    services.tokens = services.passwords.tokens = services.bearer.tokens = tokens.authentication
     authentication.services.passwords.tokens = tokens.authentication
     tokens.start()
     return tokens

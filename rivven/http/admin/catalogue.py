@@ -5,7 +5,7 @@ A route that is not in this list is not served; a test asks each row for its per
 
 from __future__ import annotations
 
-from rivven.http.admin import broker
+from rivven.http.admin import broker, revocations, sessions, tokens
 from rivven.http.admin.document import OpenApiDocument
 from rivven.http.admin.routes import Route
 from rivven.http.admin.services import AdminServices
@@ -15,6 +15,9 @@ def all_routes(services: AdminServices, document: OpenApiDocument) -> list[Route
     """The table. Raises ValueError when two rows have the same method and path."""
     rows = [
         *broker.routes(services.broker),
+        *sessions.routes(services.sessions),
+        *tokens.routes(services.tokens),
+        *revocations.routes(services.metadata),
         *document.routes(),
     ]
     seen: set[tuple[str, str]] = set()
