@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from rivven.http.admin.problems import Problem
 from rivven.security.authn.authenticator import Authenticated
@@ -84,6 +84,12 @@ class Asked:
 
 
 Rule = Permission | Open | Self_ | Asked
+
+
+class Input(BaseModel):
+    """A JSON body: what it does not name is refused, and values are not repeated in errors."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
