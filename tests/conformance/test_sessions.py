@@ -7,8 +7,6 @@ import time
 import pytest
 
 from rivven.errors import ErrorCode
-from rivven.protocol import messages as m
-from rivven.protocol.api import ApiKey
 from tests.conformance.client import Client
 from tests.conformance.process import LogTail
 from tests.conformance.wire import Refused
@@ -77,20 +75,3 @@ def test_renewing_as_another_user_or_mechanism_closes(plain: Connection) -> None
             client.login(plain.account, "SCRAM-SHA-512")
         assert refused.value.code == ErrorCode.SASL_AUTHENTICATION_FAILED
         assert client.is_closed()
-
-
-def test_a_deleted_user_cannot_renew(plain: Connection) -> None:
-    with Client(plain) as admin:
-        account = admin.create_user()
-        with Client(plain.as_user(account)) as client:
-            deletions = [
-                m.AlterUserScramCredentialsRequest.ScramCredentialDeletion(name=account.user, mechanism=code)
-                for code in (1, 2)
-            ]
-            for one in deletions:
-                request = m.AlterUserScramCredentialsRequest(deletions=[one])
-                results = admin.call(ApiKey.ALTER_USER_SCRAM_CREDENTIALS, 0, request).results
-                assert results[0].error_code == 0
-            with pytest.raises(Refused):
-                client.login(account)
-            assert client.is_closed()
