@@ -299,6 +299,7 @@ class Broker:
             chain=chain,
             metadata=metadata,
             sessions=self._sessions,
+            auditing=self._auditing,
             network=self._network,
             healthy=lambda: bool(self.health()["healthy"]),
             ready=lambda: self._ready,

@@ -20,6 +20,7 @@ from rivven.log.producers import ProducerEntry, SentBatch
 from rivven.metadata.commands import CreateAcls, CreateTopic
 from rivven.metadata.image import MetadataImage, Topic
 from rivven.metadata.service import MetadataService
+from rivven.metadata.users import DynamicUsers
 from rivven.protocol.api import ApiKey
 from rivven.protocol.codec import (
     RequestHeader,
@@ -29,6 +30,7 @@ from rivven.protocol.codec import (
     write_request,
 )
 from rivven.security.authn.authenticator import Authenticated
+from rivven.security.authn.users import Users
 from rivven.security.authz.acl import AclAuthorizer
 from rivven.security.authz.chain import AuthorizerChain
 from rivven.tasks import Tasks
@@ -172,7 +174,8 @@ class World:
         config = configs.ConfigHandlers(metadata, replicas, self.explicit)
         topic = topics.TopicHandlers(metadata, replicas, config.entries_of)
         acl = acls.AclHandlers(metadata, self.acl_enabled)
-        credential = credentials.CredentialHandlers(metadata)
+        self.users = Users(DynamicUsers(lambda: metadata.image))
+        credential = credentials.CredentialHandlers(metadata, self.users, min_iterations=4096)
         cluster = cluster_admin.ClusterHandlers(NODE, metadata.image.cluster_id, replicas, self.disk)
         producer = producers.ProducerHandlers(metadata, replicas)
         pages = topic_partitions.TopicPartitionsHandler(NODE, lambda: metadata.image, replicas)

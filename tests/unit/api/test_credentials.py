@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from rivven.api.credentials import CredentialHandlers
 from rivven.errors import ErrorCode
 from rivven.protocol import messages as m
 from rivven.protocol.api import ApiKey
 from rivven.protocol.scram import ScramMechanism, derive_verifier, salted_password
+from rivven.security.authn.users import FileUser
 from rivven.types import Operation
 from tests.unit.api.administration import World
 
@@ -96,3 +98,39 @@ async def test_only_those_who_may(world: World) -> None:
     await world.allow("ann", Operation.ALTER)  # implies describing
     assert await alter(world, [upsertion("x")], user="ann") == {"x": 0}
     assert (await describe(world, user="ann")).error_code == 0
+
+
+async def test_users_of_the_file_are_described_and_changed_by_nobody(world: World) -> None:
+    verifier = derive_verifier(ScramMechanism.SCRAM_SHA_256, "pw", SALT, 8192)
+    world.users.replace_file_users(
+        {"fred": FileUser("fred", verifiers=(verifier,)), "tokens-only": FileUser("tokens-only")}
+    )
+    assert await alter(world, [upsertion("ann")]) == {"ann": 0}
+    answer = await describe(world)
+    assert {one.user: [info.iterations for info in one.credential_infos] for one in answer.results} == {
+        "ann": [4096],
+        "fred": [8192],
+    }
+    unacceptable = ErrorCode.UNACCEPTABLE_CREDENTIAL
+    assert await alter(world, [upsertion("fred"), upsertion("bob")], [deletion("tokens-only")]) == {
+        "tokens-only": unacceptable,
+        "fred": unacceptable,
+        "bob": 0,
+    }
+    assert await alter(world, deletions=[deletion("fred")]) == {"fred": unacceptable}
+    assert world.metadata.image.scram_users() == ["ann", "bob"]
+    assert (await describe(world, "tokens-only")).results[0].error_code == ErrorCode.RESOURCE_NOT_FOUND
+
+
+async def test_few_iterations_are_refused_by_the_configured_minimum(world: World) -> None:
+    few, enough = upsertion("ann", iterations=4096), upsertion("ann", 2, 20_000)
+    handlers = CredentialHandlers(world.metadata, world.users, min_iterations=20_000)
+    request = m.AlterUserScramCredentialsRequest(upsertions=[few, enough], deletions=[])
+    answer = await handlers.alter_user_scram_credentials(None, request)  # type: ignore[arg-type]
+    [result] = answer.results
+    assert result.error_code == ErrorCode.UNACCEPTABLE_CREDENTIAL
+    assert "at least 20000 iterations (auth.scram.min_iterations)" in result.error_message
+    assert world.metadata.image.scram_users() == []
+    request = m.AlterUserScramCredentialsRequest(upsertions=[enough], deletions=[])
+    await handlers.alter_user_scram_credentials(None, request)  # type: ignore[arg-type]
+    assert world.metadata.image.scram_users() == ["ann"]

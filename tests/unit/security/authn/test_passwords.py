@@ -9,13 +9,14 @@ import pytest
 
 from rivven.protocol.scram import ScramMechanism, derive_verifier, parse_verifier
 from rivven.security.authn import passwords
+from rivven.security.authn.password_verifiers import Argon2Password
 
 
 def test_generated_passwords_are_strong_and_safe_to_paste() -> None:
     made = {passwords.generate_password(os.urandom) for _ in range(200)}
     assert len(made) == 200
     for password in made:
-        assert re.fullmatch(r"([A-HJ-NP-Za-km-z2-9]{6}-){3}[A-HJ-NP-Za-km-z2-9]{6}", password)
+        assert re.fullmatch(r"([A-HJ-NP-Za-km-z2-9]{11}-){3}[A-HJ-NP-Za-km-z2-9]{11}", password)
         assert passwords.complexity_problems(password) == []
 
 
@@ -98,3 +99,12 @@ def test_verifiers_of_makes_one_per_mechanism_with_its_own_salt() -> None:
     assert [one.mechanism for one in made] == list(ScramMechanism)
     assert {one.iterations for one in made} == {8192}
     assert len({one.salt for one in made}) == len(made)
+
+
+def test_an_argon2id_hash_of_a_typed_password() -> None:
+    text = passwords.hash_argon2id("Aa1!aaaa", os.urandom)
+    assert text.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
+    assert Argon2Password(text).check("Aa1!aaaa")
+    assert not Argon2Password(text).check("Aa1!aaab")
+    with pytest.raises(ValueError, match="upper case"):
+        passwords.hash_argon2id("aa1!aaaa", os.urandom)
