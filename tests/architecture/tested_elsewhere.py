@@ -220,7 +220,16 @@ ELSEWHERE = (
         "seams: every implementation runs the seam's conformance suite",
     ),
     Elsewhere(
-        ("rivven.security.authz.acl_index", "rivven.security.authz.operations"),
+        ("rivven.security.authz.roles",),
+        ("unit/security/authz/test_rbac.py",),
+        "who has which role is right when the engine over the directory answers right",
+    ),
+    Elsewhere(
+        (
+            "rivven.security.authz.acl_index",
+            "rivven.security.authz.operations",
+            "rivven.security.authz.rule_book",
+        ),
         ("unit/security/authz/test_acl.py", "properties/security/test_acl_reference.py"),
         "the index is right when it answers as the plain reading of the rules does",
     ),

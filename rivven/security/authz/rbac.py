@@ -34,6 +34,7 @@ class RbacAuthorizer:
     def __init__(self, roles: RoleDirectory) -> None:
         self._roles = roles
         self.book = RuleBook(ENGINE, roles.rules, self._words)
+        self._roles_version = roles.version
 
     def authorize(self, subject: Subject, actions: Sequence[Action]) -> list[Decision]:
         """One decision per action, in order."""
@@ -48,6 +49,10 @@ class RbacAuthorizer:
         """The subject's roles as they are now."""
         book = self.book
         book.refresh()
+        version = self._roles.version
+        if version != self._roles_version:
+            self._roles_version = version
+            book.forget()
         view = book.views.get(subject.key)
         if view is None:
             roles = tuple(f"Role:{role}" for role in roles_of_subject(self._roles, subject))

@@ -131,6 +131,7 @@ class RoleDirectory:
         self._file = FileRoles()
         self._generation = 0
         self._version = 0
+        self._rules_version = 0
         self._state: tuple[object, ...] = ()
         self._compiled = _Compiled()
         self._rules: tuple[AclBinding, ...] = ()
@@ -192,7 +193,7 @@ class RoleDirectory:
     def rules(self) -> tuple[int, tuple[AclBinding, ...]]:
         """What roles permit as rules whose principal is ``Role:name`` (a `rule_book.RuleSource`)."""
         self._refresh()
-        return self._version, self._rules
+        return self._rules_version, self._rules
 
     def place(self, rule: AclBinding) -> str:
         """Where a rule of `rules` is written."""
@@ -240,6 +241,7 @@ class RoleDirectory:
                 made.rules.setdefault(rule, place)
         self._compiled = made
         self._rules = tuple(made.rules)
+        self._rules_version += 1
 
     def _resolve(self, user: str, groups: tuple[str, ...]) -> tuple[str, ...]:
         members = self._compiled.members

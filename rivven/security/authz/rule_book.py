@@ -94,12 +94,10 @@ class RuleBook:
     def refresh(self) -> None:
         """Take the rules as they are now; forgets every answer when they have changed."""
         version, bindings = self._source()
-        if bindings is not self._bindings:
+        if version != self._version or bindings is not self._bindings:
             self.index = AclIndex(bindings)
-            self._bindings = bindings
-            self._version = None
-        if version != self._version:
             self._version = version
+            self._bindings = bindings
             self.forget()
 
     def forget(self) -> None:

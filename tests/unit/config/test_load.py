@@ -40,7 +40,7 @@ def test_a_small_file_gets_defaults(tmp_path: Path) -> None:
     assert config.tls_of(config.listeners[0]) == config.server.tls
     assert config.broker["num.partitions"] == 1
     assert config.broker_explicit == frozenset()
-    assert config.authorization.authorizers == ["acl"]
+    assert config.authorization.authorizers == ["acl", "rbac"]
     assert not config.dev
 
 
