@@ -26,14 +26,24 @@ def auth() -> None:
     show_default=True,
 )
 @click.option("--iterations", type=click.IntRange(4096, 1_000_000), default=600_000, show_default=True)
+@click.option(
+    "--argon2id", is_flag=True, help="A hash for PLAIN and Basic only: the broker pays, not clients."
+)
 @output_option
-def hash_password(password_file: Path | None, mechanism: str, iterations: int, output: str) -> None:
-    """Print the verifier of a password: $scram-sha-256$iterations$salt$stored-key$server-key."""
+def hash_password(
+    password_file: Path | None, mechanism: str, iterations: int, argon2id: bool, output: str
+) -> None:
+    """Print what the users file takes as password_hash:
+    $scram-sha-256$iterations$salt$stored-key$server-key, or $argon2id$..."""
     from rivven.protocol.scram import ScramMechanism
+    from rivven.security.authn.passwords import hash_argon2id
     from rivven.security.authn.passwords import hash_password as hashed
 
     password = typed_password(password_file)
-    text = hashed(password, ScramMechanism(mechanism.upper()), os.urandom, iterations)
+    if argon2id:
+        text = hash_argon2id(password, os.urandom)
+    else:
+        text = hashed(password, ScramMechanism(mechanism.upper()), os.urandom, iterations)
     if output == "table":
         click.echo(text)
     else:

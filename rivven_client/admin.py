@@ -68,6 +68,10 @@ class AdminApi:
         """Send JSON; the answer's JSON, None when there is none. Raises ClientFailed."""
         return self._call("PUT", path, body)
 
+    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Send JSON; the answer's JSON, None when there is none. Raises ClientFailed."""
+        return self._call("PATCH", path, body)
+
     def delete(self, path: str, query: Mapping[str, str | int] | None = None) -> Any:
         """The answer's JSON, None when there is none. Raises ClientFailed."""
         return self._call("DELETE", path, {}, query)

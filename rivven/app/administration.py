@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from rivven import __version__
 from rivven.api.tokens import TokenService
+from rivven.app.auditing import Auditing
 from rivven.app.authentication import Authentication
 from rivven.app.failures import ExitCode, StartFailed, address_failure
 from rivven.app.network import Network
 from rivven.clock import Clock
 from rivven.config.models import Config
+from rivven.http.admin.audit import AuditServices
 from rivven.http.admin.server import AdminServer
 from rivven.http.admin.services import AdminServices, BrokerView, ListenerView
 from rivven.metadata.service import MetadataService
@@ -69,6 +71,7 @@ class Administration:
         chain: AuthorizerChain,
         metadata: MetadataService,
         sessions: Sessions,
+        auditing: Auditing,
         network: Network,
         healthy: Callable[[], bool],
         ready: Callable[[], bool],
@@ -96,6 +99,8 @@ class Administration:
             sessions=sessions,
             authentication=authentication.services,
             tokens=tokens,
+            scram_iterations=self._config.auth.scram.iterations,
+            audit=AuditServices(auditing.trail, auditing.search),
             clock=self._clock,
             entropy=os.urandom,
         )
@@ -142,6 +147,7 @@ class Administration:
 
         def build() -> AsgiApplication:
             from rivven.http.admin.application import build_application
+            from rivven.http.admin.audit import RouteAudit
             from rivven.http.admin.authentication import RequestAuthentication
             from rivven.http.admin.catalogue import all_routes
             from rivven.http.admin.document import OpenApiDocument
@@ -153,10 +159,13 @@ class Administration:
                 metrics,
                 passwords=getattr(services.authentication, "passwords", None) or _Passwords(services),
                 bearer=getattr(services.authentication, "bearer", None),
+                certificates=services.authentication.certificates,
                 anonymous=config.insecure,
+                trail=services.audit.trail,
             )
             document = OpenApiDocument()
-            guard = Guard(authentication, services.chain, services.clock)
+            trail = services.audit.trail
+            guard = Guard(authentication, services.chain, services.clock, RouteAudit(trail))
             rows = all_routes(services, document)
             return build_application(rows, guard, document, config.admin_names, __version__)
 

@@ -5,7 +5,7 @@ A route that is not in this list is not served; a test asks each row for its per
 
 from __future__ import annotations
 
-from rivven.http.admin import broker, revocations, sessions, tokens
+from rivven.http.admin import audit, broker, policies, revocations, sessions, tokens, users
 from rivven.http.admin.document import OpenApiDocument
 from rivven.http.admin.routes import Route
 from rivven.http.admin.services import AdminServices
@@ -18,6 +18,11 @@ def all_routes(services: AdminServices, document: OpenApiDocument) -> list[Route
         *sessions.routes(services.sessions),
         *tokens.routes(services.tokens),
         *revocations.routes(services.metadata),
+        *audit.routes(services.audit),
+        *policies.routes(services.chain),
+        *users.routes(
+            services.metadata, services.authentication, services.entropy, services.scram_iterations
+        ),
         *document.routes(),
     ]
     seen: set[tuple[str, str]] = set()

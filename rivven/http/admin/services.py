@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rivven.api.tokens import TokenService
 from rivven.clock import Clock
+from rivven.http.admin.audit import AuditServices
 from rivven.metadata.service import MetadataService
 from rivven.security.authn.authenticator import Entropy
 from rivven.security.authn.services import AuthenticationServices
@@ -56,5 +57,8 @@ class AdminServices:
     sessions: Sessions
     authentication: AuthenticationServices
     tokens: TokenService
+    scram_iterations: int
+    """For passwords that people choose (``auth.scram.iterations``)."""
+    audit: AuditServices
     clock: Clock
     entropy: Entropy

@@ -19,7 +19,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from rivven.clock import Clock
 from rivven.security.admission import peer_of
@@ -49,6 +49,9 @@ NAME_SHOWN_MAX = 64
 """Characters of a claimed user name that reach a log line."""
 
 TOKEN_PREFIX = "rvn_"  # noqa: S105 - how the text of any token begins
+
+
+Result = TypeVar("Result")
 
 
 class Directory(Protocol):
@@ -207,6 +210,11 @@ class PasswordVerifications:
             return Rejected(f"the credential of user {shown} was changed or removed during the login")
         return current
 
+    async def work(self, derivation: Callable[[], Result]) -> Result:
+        """Run another derivation on the same threads: a password that an administrator sets. Whoever may ask
+        for this is trusted, so nothing bounds how many wait."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads(), derivation)
+
     def close(self) -> None:
         """Refuse what waits; a derivation that runs ends by itself."""
         while (attempt := self._lanes.next()) is not None:
@@ -250,12 +258,15 @@ class PasswordVerifications:
     def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         while self._running < THREADS and (attempt := self._lanes.next()) is not None:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="rivven-passwords")
             self._running += 1
             self.derivations += 1
-            work = loop.run_in_executor(self._pool, attempt.verifier.check, attempt.password)
+            work = loop.run_in_executor(self._threads(), attempt.verifier.check, attempt.password)
             work.add_done_callback(lambda done, attempt=attempt: self._served(attempt, done))  # type: ignore[misc]
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="rivven-passwords")
+        return self._pool
 
     def _served(self, attempt: _Attempt, done: asyncio.Future[bool]) -> None:
         self._running -= 1
