@@ -50,8 +50,9 @@ def guest_server(
     """uvicorn with the application, loaded; call it on a thread. `options` are more settings of uvicorn's."""
     import uvicorn
 
-    # Its "started" and "finished" lines would pass for the broker's own.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    # Its "started" and "finished" lines would pass for the broker's own, and its warnings are about what
+    # strangers send: a line for each would be a way to fill the disk.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
     class Server(uvicorn.Server):
         """uvicorn without its hands on the process's signals."""

@@ -25,9 +25,6 @@ REQUEST_SECONDS_MAX = 120.0
 """From the headers to the last byte of the answer: the slowest body, the back-off of a failed login, the
 longest answer to a slow reader."""
 
-HEAD_BYTES_MAX = 32_768
-"""Request line and headers; a bearer token alone may have 16 KiB."""
-
 
 class AdminConnection(H11Protocol):
     """One connection. `closed` is called once, when it has ended."""

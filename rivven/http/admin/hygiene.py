@@ -19,6 +19,9 @@ BODY_BYTES_MAX = 1 << 20
 BODY_SECONDS_MAX = 20.0
 """For a whole body to arrive."""
 
+HEAD_BYTES_MAX = 32_768
+"""Request line and headers; a bearer token alone may have 16 KiB."""
+
 HEADERS_MAX = 64
 """Browsers send some twenty."""
 
@@ -52,24 +55,35 @@ class Hygiene:
         scope["path"] = scope.get("raw_path", b"").decode("ascii", errors="replace") or scope["path"]
         headers = scope["headers"]
         body = _Body(receive, _has_body(headers))
+        problem = self._problem_of(scope, headers)
+        started, refused = False, problem is not None
 
         async def answer(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 extra = list(RESPONSE_HEADERS)
-                if body.unread:  # what is left would be taken for the next request, or never end
+                if body.unread or refused:  # what follows would be taken for a request, or never end
                     extra.append((b"connection", b"close"))
                 message["headers"] = [*message.get("headers", ()), *extra]
             await send(message)
 
-        problem = self._problem_of(scope, headers)
         if problem is not None:
             await send_problem(problem, answer)
             return
-        await self._application(scope, body.receive, answer)
+        try:
+            await self._application(scope, body.receive, answer)
+        except asyncio.CancelledError:  # the listener is stopping, and ends with this request
+            if started:
+                raise
+            await send_problem(Problem(503, "the broker is stopping"), answer)
 
     def _problem_of(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> Problem | None:
-        if len(headers) > HEADERS_MAX:
-            return Problem(431, f"more than {HEADERS_MAX} headers")
+        if scope["http_version"] not in ("1.1", "1.0"):
+            return Problem(505, "HTTP/1.1 is spoken here")
+        size = sum(len(name) + len(value) for name, value in headers) + len(scope["raw_path"])
+        if len(headers) > HEADERS_MAX or size > HEAD_BYTES_MAX:
+            return Problem(431, f"at most {HEADERS_MAX} headers and {HEAD_BYTES_MAX} bytes of them")
         hosts = _values(headers, b"host")
         if scope["path"] not in self._probes and (len(hosts) != 1 or host_name(hosts[0]) not in self._names):
             return Problem(421, "this is not a name of the Admin API; names are set with admin.names")

@@ -99,7 +99,8 @@ class AdminServer:
             self._socket.close()
 
     def _import_and_build(self) -> uvicorn.Server:
-        from rivven.http.admin.connection import HEAD_BYTES_MAX, AdminConnection
+        from rivven.http.admin.connection import AdminConnection
+        from rivven.http.admin.hygiene import HEAD_BYTES_MAX
 
         assert self._build is not None, "open comes first"
         return guest_server(

@@ -45,11 +45,12 @@ class StillClock:
 
 
 class Doors:
-    """Knows alice: by her password, by the token `rvn_alice`, by the certificate bytes `alice`."""
+    """Knows alice: by her password, by the token `rvn_alice`, by the certificate bytes of `owner`."""
 
     def __init__(self) -> None:
         self.authenticated_by: list[str] = []
         self.failed_by: list[str] = []
+        self.certificates = Doors.Certificates()
 
     alice = Authenticated(
         Principal("User", "alice"), groups=("ops",), credential=Credential("password", "alice")
@@ -66,8 +67,10 @@ class Doors:
             return Doors.alice if text == "rvn_alice" else Rejected("unknown token")
 
     class Certificates:
+        owner = b"alice"
+
         def verify(self, der: bytes, now_ms: int) -> Authenticated | Rejected:
-            return Doors.alice if der == b"alice" else Rejected("unknown certificate")
+            return Doors.alice if der == self.owner else Rejected("unknown certificate")
 
     def authenticated(self, mechanism: str) -> None:
         self.authenticated_by.append(mechanism)
@@ -180,7 +183,7 @@ async def serving(
             doors,
             passwords=doors.Passwords(),
             bearer=doors.Tokens(),
-            certificates=doors.Certificates(),
+            certificates=doors.certificates,
             anonymous=anonymous,
         )
         guard = Guard(authentication, chain_of(engine or AllowAll()), clock, audit)
