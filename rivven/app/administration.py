@@ -16,9 +16,8 @@ from rivven.app.failures import ExitCode, StartFailed, address_failure
 from rivven.app.network import Network
 from rivven.clock import Clock
 from rivven.config.models import Config
-from rivven.http.admin.audit import AuditServices
 from rivven.http.admin.server import AdminServer
-from rivven.http.admin.services import AdminServices, BrokerView, ListenerView
+from rivven.http.admin.services import AdminServices, AuditServices, BrokerView, ListenerView
 from rivven.metadata.service import MetadataService
 from rivven.security.admission import Admission
 from rivven.security.authz.chain import AuthorizerChain

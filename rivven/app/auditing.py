@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import posixpath
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 from rivven.app.failures import ExitCode, StartFailed
 from rivven.audit.events import (
@@ -23,6 +24,7 @@ from rivven.audit.events import (
     principal_text,
 )
 from rivven.audit.file_sink import FileRules, FileSink
+from rivven.audit.reading import Wanted, newest_events
 from rivven.audit.requests import current_request_id
 from rivven.audit.signing import load_signer
 from rivven.audit.sinks import AuditSink, Delivery, QueueLimits, SinkFailed, SinkQueue, ThreadDelivery
@@ -44,6 +46,8 @@ from rivven.security.sessions import LiveSession, Refusal, Sessions
 from rivven.telemetry import Metrics
 
 _log = logging.getLogger("rivven.audit")
+
+Found = TypeVar("Found")
 
 _BUILT_IN = {
     "stream": "rivven.app.audit_outputs:stream_sink",
@@ -161,6 +165,39 @@ class Auditing:
             assert partition is not None
             delivery.connect(partition, await _last_number(partition))
 
+    @property
+    def search(self) -> Callable[[Wanted, int], Awaitable[list[dict[str, Any]]]] | None:
+        """Searches the newest part of the audit file; None without a file."""
+        path = self._config.audit.file_path(self._config.data_dir) if self._started else None
+        if path is None:
+            return None
+
+        async def search(wanted: Wanted, count: int) -> list[dict[str, Any]]:
+            return await self._on_thread(
+                "search", lambda: newest_events(self._files, str(path), count, wanted)
+            )
+
+        return search
+
+    async def _on_thread(self, name: str, work: Callable[[], Found]) -> Found:
+        """Run blocking work beside the loop; raises what it raises."""
+        done: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
+        worker = self._threads.worker(f"audit-{name}")
+
+        def job() -> None:
+            try:
+                found = work()
+            except (OSError, SinkFailed) as error:
+                self._threads.post(partial(done.set_exception, error))
+            else:
+                self._threads.post(partial(done.set_result, found))
+
+        worker.submit(job)
+        try:
+            return await done
+        finally:
+            worker.close()
+
     def follow(self, sessions: Sessions) -> None:
         """Record every login and the end of every session."""
         sessions.began = self._session_began
@@ -176,26 +213,12 @@ class Auditing:
         if not self._started:
             return
         directory = posixpath.join(str(self._config.data_dir), KEY_DIRECTORY)
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        worker = self._threads.worker("audit-key")
-
-        def job() -> None:
-            found: Any
-            try:
-                if not self._files.exists(directory):
-                    self._files.make_directory(directory)
-                found = load_signer(self._files, directory)
-            except (OSError, SinkFailed) as error:
-                found = error
-            self._threads.post(lambda: done.set_result(found))
-
-        worker.submit(job)
-        found = await done
-        worker.close()
-        if isinstance(found, Exception):
-            _log.error("audit checkpoints are not signed: %s", found)
+        try:
+            signer = await self._on_thread("key", lambda: load_signer(self._files, directory))
+        except (OSError, SinkFailed) as error:
+            _log.error("audit checkpoints are not signed: %s", error)
             return
-        self.trail.sign_with(found.sign, found.key_id)
+        self.trail.sign_with(signer.sign, signer.key_id)
 
     async def close(self) -> None:
         """Record the stop and deliver what is queued."""

@@ -18,6 +18,10 @@ from rivven.log.files import Files
 TAIL_LINES_MAX = 100_000
 """`tail` holds that many lines in memory at most."""
 
+NEWEST_BYTES = 4 << 20
+"""What a running broker searches of its own file: some 8,000 events, parsed in 50 ms beside the loop. Whole
+logs are searched by `rivven audit search`, in a process of its own."""
+
 Event = Mapping[str, Any]
 
 
@@ -61,6 +65,23 @@ def last_events(
 ) -> list[dict[str, Any]]:
     """The last `count` events that are wanted, oldest first. Raises OSError."""
     return list(deque(events_of(files, paths, wanted), maxlen=min(count, TAIL_LINES_MAX)))
+
+
+def newest_events(files: Files, path: str, count: int, wanted: Wanted) -> list[dict[str, Any]]:
+    """The last `count` wanted events in the newest NEWEST_BYTES of a file, oldest first. Raises OSError."""
+    file = files.open(path, "read")
+    size = file.size()
+    start = max(0, size - NEWEST_BYTES)
+    lines = file.read(size - start, start).split(b"\n")
+    found: list[dict[str, Any]] = []
+    for data in reversed(lines[1:-1] if start else lines[:-1]):
+        event = parse(data)
+        if event is not None and wanted.matches(event):
+            found.append(event)
+            if len(found) >= count:
+                break
+    found.reverse()
+    return found
 
 
 def parse(data: bytes) -> dict[str, Any] | None:

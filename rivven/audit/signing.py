@@ -43,6 +43,8 @@ def load_signer(files: Files, directory: str) -> Signer:
         load_pem_private_key,
     )
 
+    if not files.exists(directory):
+        files.make_directory(directory)
     path = f"{directory}/{KEY_NAME}"
     if files.exists(path):
         try:

@@ -13,6 +13,8 @@ from base64 import b64decode
 from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
+from rivven.audit.events import AUTHENTICATION, FAILURE, SUCCESS, AuditEvent, principal_text
+from rivven.audit.trail import AuditTrail
 from rivven.clock import Clock
 from rivven.http.admin.peer import Peer
 from rivven.http.admin.problems import Problem
@@ -73,7 +75,9 @@ class RequestAuthentication:
         bearer: BearerVerifier | None = None,
         certificates: CertificateVerifier | None = None,
         anonymous: bool = False,
+        trail: AuditTrail | None = None,
     ) -> None:
+        self._trail = trail
         self._admission = admission
         self._clock = clock
         self._observer = observer
@@ -97,13 +101,30 @@ class RequestAuthentication:
         if isinstance(step, Authenticated):
             if not peer.trusted:
                 peer.trusted = True
+                self._record(SUCCESS, mechanism, peer, principal_text(step.principal), "")
                 self._observer.authenticated(mechanism)
             return step, mechanism
         reason = step.reason if isinstance(step, Rejected) else "the conversation needs a second message"
         self._observer.authentication_failed(mechanism)
+        self._record(FAILURE, mechanism, peer, "", reason)
         _log.warning("authentication from %s on admin by %s failed: %s", peer.host, mechanism, reason)
         await asyncio.sleep(self._admission.authentication_failed(peer.host, self._clock.monotonic()))
         raise unauthenticated()
+
+    def _record(self, result: str, mechanism: str, peer: Peer, principal: str, reason: str) -> None:
+        """Once per connection that succeeds, and every failure."""
+        if self._trail is not None:
+            event = AuditEvent(
+                AUTHENTICATION,
+                "login",
+                result=result,
+                principal=principal,
+                reason=reason,
+                client_ip=peer.host,
+                listener="admin",
+                mechanism=mechanism,
+            )
+            self._trail.event(event)
 
     def _without_tls(self, authorization: Sequence[str]) -> tuple[Authenticated, str]:
         if authorization:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from pydantic import BaseModel
 
+from rivven.audit.requests import CURRENT
 from rivven.clock import Clock
 from rivven.errors import RivvenError
 from rivven.http.admin.authentication import RequestAuthentication
@@ -82,6 +83,7 @@ class Guard:
         access = Access(None if isinstance(route.permission, Open) else subject, self._chain)
         number = f"{self._started_ms:x}-{next(self._numbers)}"
         call = Call(subject, identity, access, parameters, self._clock.now_ms(), number)
+        CURRENT.set(call)  # decisions of this request are audited under its number
         rule = route.permission
         if isinstance(rule, Permission) and not access.allowed(
             rule.operation, rule.resource_type, rule.resource(parameters)

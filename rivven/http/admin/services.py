@@ -5,13 +5,15 @@ Values and types only. A part of the broker that has routes adds one field.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rivven.api.tokens import TokenService
+from rivven.audit.reading import Wanted
+from rivven.audit.trail import AuditTrail
 from rivven.clock import Clock
-from rivven.http.admin.audit import AuditServices
 from rivven.metadata.service import MetadataService
 from rivven.security.authn.authenticator import Entropy
 from rivven.security.authn.services import AuthenticationServices
@@ -45,6 +47,14 @@ class BrokerView:
     ready: Callable[[], bool]
     listeners: Callable[[], list[ListenerView]]
     certificates: Callable[[], Mapping[str, Path]]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditServices:
+    """The trail, and a search of the newest part of its file (None: there is no file)."""
+
+    trail: AuditTrail
+    search: Callable[[Wanted, int], Awaitable[list[dict[str, Any]]]] | None
 
 
 @dataclass(frozen=True, slots=True)
