@@ -156,8 +156,8 @@ class Administration:
                 admission,
                 services.clock,
                 metrics,
-                passwords=getattr(services.authentication, "passwords", None) or _Passwords(services),
-                bearer=getattr(services.authentication, "bearer", None),
+                passwords=services.authentication.passwords,
+                bearer=services.authentication.bearer,
                 certificates=services.authentication.certificates,
                 anonymous=config.insecure,
                 trail=services.audit.trail,
@@ -190,17 +190,3 @@ def _certificates(config: Config) -> Mapping[str, Path]:
     found = {"server.tls": config.server.tls, "admin.tls": config.admin.tls if config.admin else None}
     found |= {f"listeners.{listener.name}.tls": listener.tls for listener in config.listeners}
     return {key: tls.cert_path for key, tls in found.items() if tls is not None}
-
-
-class _Passwords:
-    def __init__(self, services: AdminServices) -> None:
-        self._services = services
-
-    async def verify(self, user: str, password: str, host: str):  # type: ignore
-        from rivven.protocol.scram import ScramMechanism, derive_verifier
-        from rivven.security.authn.authenticator import Rejected
-
-        v = self._services.authentication.scram_verifier(user, ScramMechanism.SCRAM_SHA_256)
-        if v is None or derive_verifier(v.mechanism, password, v.salt, v.iterations) != v:
-            return Rejected("wrong")
-        return self._services.authentication.identity(user) or Rejected("gone")

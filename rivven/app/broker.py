@@ -253,9 +253,7 @@ class Broker:
             explicit=config.broker_explicit,
             acls_enforced="acl" in config.authorization.authorizers,
             tokens=tokens.service,
-            credentials=CredentialHandlers(
-                metadata, authentication.users, config.auth.scram.min_iterations
-            ),
+            credentials=CredentialHandlers(metadata, authentication.users, config.auth.scram.min_iterations),
             record_limits=record_limits(config),
         )
         limiting = Limiting(config, metadata, self._clock, self._metrics)
@@ -307,7 +305,9 @@ class Broker:
 
     def _certificates(self, metadata: MetadataService, authentication: Authentication) -> Identify | None:
         """How client certificates are judged, None when no listener asks for any."""
-        if not any(asks_for_certificates(self._config, listener) for listener in self._config.listeners):
+        config = self._config
+        asking = any(asks_for_certificates(config, listener) for listener in config.listeners)
+        if not asking and not config.admin_asks_for_certificates:
             return None
         from rivven.app.certificates import ClientCertificates
 

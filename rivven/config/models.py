@@ -139,6 +139,12 @@ class Config(Strict):
         return (self.admin.tls if self.admin else None) or self.server.tls
 
     @property
+    def admin_asks_for_certificates(self) -> bool:
+        """Whether callers of the Admin API may or must show a certificate."""
+        tls = self.admin_tls
+        return self.admin is not None and self.admin.enabled and tls is not None and tls.client_auth != "none"
+
+    @property
     def admin_names(self) -> frozenset[str]:
         """The host names callers of the Admin API may use, lower case."""
         own = self.admin.own_names if self.admin else frozenset()

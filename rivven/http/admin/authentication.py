@@ -19,10 +19,16 @@ from rivven.clock import Clock
 from rivven.http.admin.peer import Peer
 from rivven.http.admin.problems import Problem
 from rivven.security.admission import Admission
-from rivven.security.authn.authenticator import Authenticated, Deferred, Rejected, Step
+from rivven.security.authn.authenticator import (
+    CERTIFICATE_MECHANISM,
+    Authenticated,
+    Deferred,
+    Rejected,
+    Step,
+)
 from rivven.types import ANONYMOUS
 
-BASIC, BEARER, CERTIFICATE, NONE = "BASIC", "BEARER", "MTLS", "none"
+BASIC, BEARER, CERTIFICATE, NONE = "BASIC", "BEARER", CERTIFICATE_MECHANISM, "none"
 """How a caller came in, as policies and the audit log see it."""
 
 CHALLENGES = (
