@@ -17,6 +17,7 @@ CLI_MAY_IMPORT = {
     "rivven_cli.auth": "makes verifiers offline with the broker's own arithmetic",
     "rivven_cli.config": "checks and shows configuration",
     "rivven_cli.log": "reads log files offline",
+    "rivven_cli.policy": "checks policies offline",
     "rivven_cli.actions": "the words of permissions have one table",
     "rivven_cli.passwords": "generates and judges passwords by the broker's rule",
     "rivven_cli.server": "starts the broker",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from tests.shipped.broker import BrokerDidNotStart, ShippedBroker
+from tests.shipped.broker import RIVVEN, BrokerDidNotStart, ShippedBroker
 from tests.shipped.connection import Account
 
 pytestmark = pytest.mark.interop
@@ -182,6 +184,29 @@ def test_broken_policies_leave_those_from_before_and_show_it(world: World, broke
     world.write(ONE_PERMIT.replace("mine", "theirs"))
     assert world.until("rivven_policy_last_success_timestamp_seconds", since + 0.001) <= LIVE_SECONDS_MAX
     assert world.produce("theirs") is None
+
+
+def test_policies_in_force_are_listed_for_those_who_may_describe_the_cluster(world: World) -> None:
+    def listed(account: Account) -> subprocess.CompletedProcess[str]:
+        properties = world.broker.connection(account=account).librdkafka_file(
+            world.policies.parent / account.user
+        )
+        command = ["--command-config", properties, "--admin-url", world.broker.admin_url()]
+        return subprocess.run(
+            [RIVVEN, *command, "policy", "list", "-o", "json"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    done = listed(world.broker.admin)
+    assert done.returncode == 0, done.stderr
+    (policy,) = json.loads(done.stdout)
+    assert policy["id"] == "one-permit"
+    assert (policy["effect"], policy["line"]) == ("permit", 1)
+    assert policy["file"] == str(world.policies / "all.cedar")
+    assert listed(WRITER).returncode == 12
 
 
 def test_a_forbid_that_fails_denies(world: World) -> None:

@@ -10,9 +10,11 @@ ROOT = Path(__file__).resolve().parents[3]
 # Offline tools and the server itself; passwords.py and actions.py take only rules and words.
 MAY_IMPORT_THE_BROKER = {
     "actions.py",
+    "audit.py",
     "server.py",
     "config.py",
     "log.py",
+    "policy.py",
     "auth.py",
     "passwords.py",
     "main.py",

@@ -21,7 +21,7 @@ from rivven.security.authz.authorizer import Action, Decision, Subject
 from rivven.security.authz.cedar import binding
 from rivven.security.authz.cedar.evaluation import Asker, Evaluator, Outcome
 from rivven.security.authz.cedar.expressions import Json, without_resource
-from rivven.security.authz.cedar.policies import PolicyBook
+from rivven.security.authz.cedar.policies import Policy, PolicyBook
 from rivven.security.authz.cedar.vocabulary import ENGINE, IMPLYING, OF_TIME, RESOURCES, USER, is_valid
 from rivven.types import Operation, ResourceType
 
@@ -220,6 +220,11 @@ class CedarAuthorizer:
         self._memberships = memberships
         self._clock = clock
         self._memory = _Memory(source(), memberships, clock.now_ms())
+
+    @property
+    def policies(self) -> list[Policy]:
+        """The policies in force."""
+        return list(self._source().book.policies.values())
 
     def authorize(self, subject: Subject, actions: Sequence[Action]) -> list[Decision]:
         """One decision per action, in order."""
