@@ -281,7 +281,7 @@ def _yaml(value: Any) -> str:
         return str(int(value))
     if isinstance(value, str) and value.replace(".", "").isdigit():
         return f'"{value}"'  # "1.2" is a text
-    return str(value)
+    return '""' if value == "" else str(value)
 
 
 def _comment(text: str, margin: str) -> list[str]:

@@ -181,6 +181,8 @@ def _drop(buffers: deque[memoryview], sent: int) -> None:
 
 def tls_reason(error: ssl.SSLError) -> str:
     """One line for the log: the common mistakes named, the rest as OpenSSL says it."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the client certificate: {error.verify_message}"
     reason = error.reason or str(error)
     if reason == "HTTP_REQUEST":
         return "the peer speaks HTTP, this port speaks Kafka over TLS"

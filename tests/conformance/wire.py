@@ -62,7 +62,12 @@ class Wire:
     """One connection. `account=None` on the connection means no login is attempted."""
 
     def __init__(
-        self, connection: Connection, *, login: bool = True, receive_buffer: int | None = None
+        self,
+        connection: Connection,
+        *,
+        login: bool = True,
+        receive_buffer: int | None = None,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         host, _, port = connection.bootstrap.rpartition(":")
         self.sock: socket.socket = socket.socket(socket.AF_INET6 if "[" in host else socket.AF_INET)
@@ -73,7 +78,7 @@ class Wire:
             self.sock.connect((host.strip("[]"), int(port)))
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if connection.ca is not None:
-                context = _context(replace(connection, bootstrap="", account=None))
+                context = context or _context(replace(connection, bootstrap="", account=None))
                 self.sock = context.wrap_socket(self.sock, server_hostname="localhost")
         except OSError:
             self.sock.close()

@@ -62,9 +62,9 @@ class NoUsers:
         return None
 
 
-def exchange(max_reauth_ms: int = 0) -> SaslExchange:
+def exchange(max_reauth_ms: int = 0, entropy: Entropy = bytes) -> SaslExchange:
     return SaslExchange(
-        ["ONE", "TWO"], {"ONE": spoken, "TWO": spoken, "HIDDEN": spoken}, CONTEXT, NoUsers(), bytes,
+        ["ONE", "TWO"], {"ONE": spoken, "TWO": spoken, "HIDDEN": spoken}, CONTEXT, NoUsers(), entropy,
         max_reauth_ms=max_reauth_ms,
     )  # fmt: skip
 
@@ -85,7 +85,6 @@ def test_a_login() -> None:
     assert sasl.authenticate(b"alice", 1_002) == Authenticated(ALICE, b"welcome", None)
     assert sasl.state is SaslState.AUTHENTICATED
     assert sasl.session == Session(ALICE, "ONE", 1_002, None)
-    assert sasl.session.lifetime_ms(9_999_999) == 0
     assert not sasl.expired(10**15)
 
 
@@ -188,7 +187,6 @@ class TestSessions:
     def test_connections_max_reauth_ms_ends_a_session(self) -> None:
         sasl = logged_in(max_reauth_ms=60_000)
         assert sasl.session == Session(ALICE, "ONE", 1_000, 61_000)
-        assert sasl.session.lifetime_ms(1_000) == 60_000
         assert not sasl.expired(60_999)
         assert sasl.expired(61_000)
 
@@ -207,8 +205,26 @@ class TestSessions:
         sasl.handshake("ONE", 1_000)
         assert isinstance(sasl.authenticate(b"alice until 1000", 1_000), Rejected)
 
-    def test_a_lifetime_that_has_run_out_is_not_told_as_endless(self) -> None:
-        assert Session(ALICE, "ONE", 0, 500).lifetime_ms(600) == 1
+    def test_lifetimes_are_shortened_by_up_to_a_tenth_so_that_clients_do_not_come_back_together(self) -> None:
+        ends = set()
+        for byte in (0x00, 0x80, 0xFF):
+            sasl = exchange(60_000, entropy=bytes([byte]).__mul__)
+            sasl.handshake("ONE", 1_000)
+            sasl.authenticate(b"alice", 1_000)
+            assert sasl.session is not None
+            ends.add(sasl.session.expires_at_ms)
+        assert max(ends) == 61_000
+        assert min(ends) == 55_001
+        assert len(ends) == 3
+
+    def test_who_renews_is_known_but_may_do_nothing_else(self) -> None:
+        sasl = logged_in(max_reauth_ms=60_000)
+        assert not sasl.renewing
+        sasl.handshake("ONE", 2_000)
+        assert sasl.renewing
+        sasl.authenticate(b"alice", 2_001)
+        assert not sasl.renewing
+        assert not exchange().renewing
 
 
 class TestReauthentication:
