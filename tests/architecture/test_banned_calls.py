@@ -98,11 +98,13 @@ RULES = (
             "rivven.log.threads": "the I/O threads",
             "rivven.log.worker": "watches for the end of its parent",
             "rivven.log.compactor": "waits for the files of a swap",
+            "rivven.api.tokens": "the hashes of a new token's secret, one token at a time",
             "rivven.telemetry.*": "writes logs and watches the loop, which must not do it itself",
             "rivven.app.storage": "statvfs may hang with the disk",
             "rivven.app.users_file": "parses a file that may hold thousands of users",
             "rivven.security.authn.verification": "key derivations, on two threads with a bounded line",
             "rivven.http.metrics_server": "imports uvicorn without holding the loop",
+            "rivven.http.admin.server": "imports FastAPI without holding the loop",
             "rivven.security.authn.oidc_fetch": "imports httpx and reads authorities without holding the loop",
             "rivven.watched_files": "reads files, which may be on a slow file system",
             "rivven.security.authz.cedar.store": "parsing a thousand policies takes a tenth of a second",
@@ -169,6 +171,7 @@ def test_exceptions_are_still_needed(rule: Rule) -> None:
 # is the outermost frame of a thread, task or process, where an error would otherwise vanish.
 BROAD_CLAUSES = {
     "rivven.api.dispatch": "turns the unexpected into the API's own error",
+    "rivven.http.admin.guard": "turns the unexpected into a problem document, as dispatch does",
     "rivven.log.committer": "a job's failure is the job's, not the thread's",
     "rivven.log.threads": "the outermost frame of an I/O thread",
     "rivven.log.waiting": "hands the error to who waits for it",

@@ -46,6 +46,11 @@ ELSEWHERE = (
         "refusals are tested as a user meets them: file, key and reason of a whole file",
     ),
     Elsewhere(
+        ("rivven.metadata.token_records",),
+        ("unit/metadata/test_tokens.py",),
+        "values and their bytes; every decided event of the family is written and read back there",
+    ),
+    Elsewhere(
         ("rivven.metadata.families",),
         ("unit/metadata/test_family.py",),
         "a list; what being on it means is tested with a family of the test's own",

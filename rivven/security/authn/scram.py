@@ -33,7 +33,6 @@ from rivven.security.authn.authenticator import (
     Rejected,
     Step,
 )
-from rivven.security.authn.services import AuthenticationServices
 from rivven.security.authn.tokens import TokenAuthentication
 
 NONCE_BYTES = 24
@@ -201,6 +200,7 @@ def scram_sha_512(context: AuthContext, credentials: Credentials, entropy: Entro
 def _authenticator(
     mechanism: ScramMechanism, context: AuthContext, credentials: Credentials, entropy: Entropy
 ) -> Authenticator:
-    known = credentials.tokens if isinstance(credentials, AuthenticationServices) else None
-    tokens = TokenLogins(mechanism, known, context.host) if known is not None else None
+    # The broker's own services have tokens; `Credentials` asks nobody for them.
+    known = getattr(credentials, "tokens", None)
+    tokens = TokenLogins(mechanism, known, context.host) if isinstance(known, TokenAuthentication) else None
     return ScramAuthenticator(mechanism, credentials, entropy, tokens)
