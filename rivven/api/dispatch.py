@@ -199,16 +199,22 @@ class Dispatch:
         """A bare SASL token after a handshake v0. Raises ProtocolError when it is refused."""
         return await self._raw_token(session, bytes(frame))
 
-    def start(self, call: Call, respond: Callable[[Any], None]) -> None:
+    def start(self, call: Call, respond: Callable[[Any], None]) -> int:
         """Begin a Produce call; `respond` gets the response (or None) once, maybe before this returns.
+
+        Returns the milliseconds its connection must be silent for from now on.
 
         An exception that escapes the handler closes the connection: the caller must not answer it.
         """
         assert call.row.start is not None
+        if call.usage is None or self._throttling is None:
+            call.row.start(call.context, call.request, respond)
+            return 0
         started = time.perf_counter()
+        silence_ms = self._throttling.charge_produced(call.context, call.usage, call.request)
         call.row.start(call.context, call.request, respond)
-        if call.usage is not None:
-            call.usage.busy_s += time.perf_counter() - started
+        call.usage.busy_s += time.perf_counter() - started
+        return silence_ms
 
     def settle(self, call: Call, response: Any) -> int:
         """Charge a finished call to the quotas, before `encode`; returns the milliseconds its connection must

@@ -28,13 +28,15 @@ class ThrottleObserver(Protocol):
 class Usage:
     """What one request used so far."""
 
-    __slots__ = ("busy_s", "mutations")
+    __slots__ = ("busy_s", "mutations", "silence_ms")
 
     def __init__(self) -> None:
         self.busy_s = 0.0
         """Seconds the broker's loop worked on it; waiting does not count."""
         self.mutations = 0
         """Partitions created or deleted."""
+        self.silence_ms = 0
+        """What was charged before the request was handled."""
 
 
 class Throttling:
@@ -58,17 +60,33 @@ class Throttling:
             usage.mutations = self._mutations(api_key, request)
         return usage
 
+    def charge_produced(self, context: RequestContext, usage: Usage, request: Any) -> int:
+        """Charge the bytes of a Produce before it is handled: its wait for the disk overlaps with those of
+        the requests behind it, which must not all be read before the first is answered."""
+        subject = context.session.subject
+        if subject is None:
+            return 0
+        waits = self._bytes(
+            PRODUCE_BYTES,
+            subject.principal.name,
+            context.client_id or "",
+            _produced(request),
+            self._clock.monotonic(),
+        )
+        usage.silence_ms = self._longest(waits)
+        return usage.silence_ms
+
     def charge(self, context: RequestContext, usage: Usage, request: Any, response: Any) -> int:
         """Charge a finished request; returns the milliseconds its connection must be silent."""
         subject = context.session.subject
         if subject is None:
             return 0
         user, client_id, now = subject.principal.name, context.client_id or "", self._clock.monotonic()
-        quotas, waits = self._quotas, []
+        quotas = self._quotas
+        waits: list[tuple[str, float]] = []
         topics: dict[str, int] = {}
         if context.api_key == ApiKey.PRODUCE:
             topics = _produced(request)
-            waits = self._bytes(PRODUCE_BYTES, user, client_id, topics, now)
         elif context.api_key == ApiKey.FETCH:
             topics = _fetched(response)
             waits = self._bytes(FETCH_BYTES, user, client_id, topics, now)
@@ -79,6 +97,9 @@ class Throttling:
             waits.append(
                 (REQUEST_PERCENT, quotas.use(REQUEST_PERCENT, user, client_id, usage.busy_s * 100, now))
             )
+        return max(usage.silence_ms, self._longest(waits))
+
+    def _longest(self, waits: list[tuple[str, float]]) -> int:
         quota, longest = max(waits, key=lambda wait: wait[1])
         if longest <= 0:
             return 0

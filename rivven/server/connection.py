@@ -350,7 +350,9 @@ class ClientConnection:
                 self._produce_failed()
 
         try:
-            self._dispatch.start(call, respond)
+            silence_ms = self._dispatch.start(call, respond)
+            if silence_ms and self.state is State.OPEN:
+                self._silence.extend(silence_ms)
         except Exception:  # noqa: BLE001 - no error code is safe: -1 makes clients duplicate (kafka.md 5.12)
             self._produce_failed()
 

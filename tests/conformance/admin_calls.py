@@ -108,6 +108,26 @@ def check_describe_scram(answer: Any, _version: int, names: Names) -> None:
     assert {info.mechanism for info in result.credential_infos} == {1, 2}
 
 
+def describe_quotas(_version: int, names: Names) -> Any:
+    component = m.DescribeClientQuotasRequest.ComponentData(
+        entity_type="user", match_type=0, match=names.user
+    )
+    return m.DescribeClientQuotasRequest(components=[component], strict=True)
+
+
+def check_described_quotas(answer: Any, _version: int, _names: Names) -> None:
+    assert (answer.error_code, answer.error_message) == (0, None)
+    assert all([one.entity_type for one in entry.entity] == ["user"] for entry in answer.entries)
+
+
+def alter_quotas(_version: int, names: Names) -> Any:
+    entity = m.AlterClientQuotasRequest.EntityData(entity_type="user", entity_name=names.user)
+    change = m.AlterClientQuotasRequest.OpData(key="producer_byte_rate", value=1e12, remove=False)
+    return m.AlterClientQuotasRequest(
+        entries=[m.AlterClientQuotasRequest.EntryData(entity=[entity], ops=[change])]
+    )
+
+
 def alter_scram(_version: int, names: Names) -> Any:
     entry = m.AlterUserScramCredentialsRequest.ScramCredentialUpsertion(
         name=f"{names.user}-more", mechanism=1, iterations=4096, salt=b"s" * 16, salted_password=b"p" * 32

@@ -348,6 +348,8 @@ CALLS: dict[ApiKey, CallCase] = {
     ApiKey.LIST_PARTITION_REASSIGNMENTS: CallCase(
         lambda version, names: m.ListPartitionReassignmentsRequest(), no_errors
     ),
+    ApiKey.DESCRIBE_CLIENT_QUOTAS: CallCase(admin_calls.describe_quotas, admin_calls.check_described_quotas),
+    ApiKey.ALTER_CLIENT_QUOTAS: CallCase(admin_calls.alter_quotas, no_errors),
     ApiKey.DESCRIBE_USER_SCRAM_CREDENTIALS: CallCase(
         admin_calls.describe_scram, admin_calls.check_describe_scram
     ),

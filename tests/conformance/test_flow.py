@@ -25,8 +25,13 @@ MIB = 1 << 20
 RESPONSE_MEMORY = 64 * MIB
 REQUEST_MEMORY = 40 * MIB
 FRAME_MAX = 20 * MIB
-SETTINGS = {"socket.request.max.bytes": FRAME_MAX}
-EXTRA = {"limits": {"response_memory_bytes": RESPONSE_MEMORY, "request_memory_bytes": REQUEST_MEMORY}}
+EXTRA = {
+    "limits": {
+        "response_memory_bytes": RESPONSE_MEMORY,
+        "request_memory_bytes": REQUEST_MEMORY,
+        "max_batch_size": FRAME_MAX,
+    }
+}
 STALLED = 100
 
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
