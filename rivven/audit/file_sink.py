@@ -230,6 +230,8 @@ class FileSink:
 
     def _plan_removals(self) -> Sequence[AuditEvent]:
         """Which files go, as the record of it; they are removed when that record is on stable storage."""
+        if self._doomed:
+            return ()  # their record is on its way
         names = self._rotated()
         firsts = [self._first_of(name) for name in names]
         count = self._expired(firsts)

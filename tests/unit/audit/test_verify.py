@@ -1,0 +1,163 @@
+"""Verification offline: what is found, where it is said to be, and what needs a head from elsewhere."""
+
+import json
+from random import Random
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from rivven.audit.chain import Chain, Head, line_hash
+from rivven.audit.events import AuditEvent
+from rivven.audit.signing import KEY_NAME, PUBLIC_NAME, load_signer
+from rivven.audit.sinks import SinkFailed
+from rivven.audit.verify import UNSIGNED_MAX, Report, Verifier
+from rivven.testing.files import CrashFiles
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
+PUBLIC = KEY.public_key().public_bytes_raw()
+
+
+def pem() -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def lines(count: int, *, every: int = 5, head: Head | None = None) -> list[bytes]:
+    """A chain with a checkpoint after each `every` events."""
+    chain = Chain(head or Head())
+    made = []
+    for number in range(count):
+        made.append(chain.append(AuditEvent("acl_change", "create", f"topic:{number}"), 1000 + number).data)
+        if number % every == every - 1:
+            made.append(chain.checkpoint(1000 + number, KEY.sign, "k").data)
+    return made
+
+
+def verify(
+    *contents: list[bytes], key: bytes | None = None, heads: tuple[str, ...] = (), end: bytes = b"\n"
+) -> Report:
+    files = CrashFiles()
+    paths = []
+    for number, content in enumerate(contents):
+        path = f"/log{number}"
+        files.open(path, "create").write([b"\n".join(content) + end], 0)
+        paths.append(path)
+    return Verifier(files, key if key is not None else pem(), heads).verify(paths)
+
+
+def test_a_whole_chain_is_intact_over_files_in_any_order() -> None:
+    made = lines(20)
+    report = verify(made[13:], made[:7], made[7:13], heads=(line_hash(made[3]),))
+    assert report.intact, report.findings
+    assert (report.files, report.lines, report.checkpoints) == (3, 24, 4)
+    assert report.head == Head(24, line_hash(made[-1])) and report.signed_below == 24
+
+
+@pytest.mark.parametrize("number", range(23))
+def test_an_edited_line_is_found_with_its_place(number: int) -> None:
+    made = lines(20)
+    made[number] = made[number].replace(b'"client_ip":null', b'"client_ip":"10.0.0.9"')
+    report = verify(made)
+    assert report.findings[0].file == "/log0"
+    assert report.findings[0].line in (number + 1, number + 2), (
+        "the line itself (signed), or the one after it"
+    )
+
+
+def test_deleted_moved_added_and_repeated_lines_are_found() -> None:
+    made = lines(20)
+    deleted = verify(made[:8] + made[10:])
+    assert (deleted.findings[0].line, deleted.findings[0].reason) == (
+        9,
+        "2 lines before this one are missing (8 to 9)",
+    )
+    moved = verify([*made[:4], made[5], made[4], *made[6:]])
+    assert moved.findings[0].line == 5
+    added = verify([*made[:4], made[3], *made[4:]])
+    assert "moved, repeated or put in" in added.findings[0].reason
+    assert not verify(made[:4], made[8:]).intact
+
+
+def test_what_is_cut_off_the_end_needs_a_head_from_elsewhere() -> None:
+    made = lines(20)
+    assert verify(made[:12]).intact
+    report = verify(made[:12], heads=(line_hash(made[-1]),))
+    assert "the end was cut off" in report.findings[0].reason
+
+
+def test_a_chain_written_anew_needs_a_head_or_the_key() -> None:
+    made = lines(20)
+    forged = [line for line in lines(20, every=100)]
+    assert verify(forged, heads=(line_hash(made[-1]),)).findings
+    resigned = Chain(Head())
+    other = Ed25519PrivateKey.generate()
+    forged = [resigned.append(AuditEvent("x", "y"), 1).data, resigned.checkpoint(2, other.sign, "k").data]
+    assert verify(forged).findings[0].reason == "the signature is not of this key"
+
+
+def test_many_lines_without_a_signature_are_a_finding() -> None:
+    assert verify(lines(UNSIGNED_MAX, every=10**9)).intact
+    assert "without a signature" in verify(lines(UNSIGNED_MAX + 2, every=10**9)).findings[0].reason
+
+
+def test_an_unfinished_line_and_strange_lines_are_named() -> None:
+    made = lines(4)
+    assert verify(made, end=b"").findings[0].line == 4
+    report = verify([*made[:2], b"not json", *made[2:]])
+    assert (report.findings[0].line, report.findings[0].reason) == (3, "this is not an audit line")
+
+
+def test_a_chain_that_begins_later_must_say_why() -> None:
+    made = lines(10, head=Head(5, "ab" * 32))
+    assert "no record says" in verify(made).findings[0].reason
+    chain = Chain(Head(5, "ab" * 32))
+    removal = AuditEvent(
+        "audit", "retention", details={"removed_below": 5, "last_hash": "ab" * 32}, signed=True
+    )
+    assert verify([chain.append(removal, 1, KEY.sign).data]).intact
+    chain = Chain(Head(5, "ab" * 32))
+    wrong = AuditEvent(
+        "audit", "retention", details={"removed_below": 5, "last_hash": "cd" * 32}, signed=True
+    )
+    assert "not those that" in verify([chain.append(wrong, 1, KEY.sign).data]).findings[0].reason
+
+
+def test_the_first_line_may_not_name_another() -> None:
+    assert verify(lines(2, head=Head(0, "ab" * 32))).findings[0].line == 1
+
+
+def test_random_damage_is_always_found() -> None:
+    """Any byte of any line but the last: the last line is only protected by a signature or a head."""
+    dice = Random(7)
+    made = lines(30)
+    whole = b"\n".join(made) + b"\n"
+    for _ in range(400):
+        place = dice.randrange(len(whole) - len(made[-1]) - 1)
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << dice.randrange(8)
+        files = CrashFiles()
+        files.open("/log", "create").write([bytes(damaged)], 0)
+        assert not Verifier(files, pem()).verify(["/log"]).intact, place
+
+
+def test_the_key_is_made_once_private_and_kept() -> None:
+    files = CrashFiles()
+    signer = load_signer(files, "/keys")
+    again = load_signer(files, "/keys")
+    assert signer.key_id == again.key_id and signer.sign(b"x") == again.sign(b"x")
+    public = files.open(f"/keys/{PUBLIC_NAME}", "read").read(1000, 0)
+    chain = Chain(Head())
+    files.open("/log", "create").write([chain.checkpoint(1, signer.sign, signer.key_id).data + b"\n"], 0)
+    report = Verifier(files, public).verify(["/log"])
+    assert report.intact and report.signed_below == 1
+    assert "PRIVATE" not in repr(signer) and json.loads(json.dumps(signer.key_id)) == signer.key_id
+
+
+def test_a_key_that_cannot_be_read_is_not_replaced() -> None:
+    files = CrashFiles()
+    files.make_directory("/keys")
+    files.open(f"/keys/{KEY_NAME}", "create").write([b"garbage"], 0)
+    with pytest.raises(SinkFailed, match="restore it"):
+        load_signer(files, "/keys")
+    assert files.open(f"/keys/{KEY_NAME}", "read").read(100, 0) == b"garbage"
