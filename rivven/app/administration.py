@@ -21,6 +21,7 @@ from rivven.http.admin.services import AdminServices, AuditServices, BrokerView,
 from rivven.metadata.service import MetadataService
 from rivven.security.admission import Admission
 from rivven.security.authz.chain import AuthorizerChain
+from rivven.security.authz.roles import RoleDirectory
 from rivven.security.dev_profile import DEV_DIRECTORY, write_admin_file
 from rivven.security.private_files import PrivateFileError
 from rivven.security.sessions import Sessions
@@ -68,6 +69,7 @@ class Administration:
         authentication: Authentication,
         tokens: TokenService,
         chain: AuthorizerChain,
+        roles: RoleDirectory,
         metadata: MetadataService,
         sessions: Sessions,
         auditing: Auditing,
@@ -95,6 +97,7 @@ class Administration:
             broker=view,
             metadata=metadata,
             chain=chain,
+            roles=roles,
             sessions=sessions,
             authentication=authentication.services,
             tokens=tokens,

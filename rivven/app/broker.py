@@ -295,6 +295,7 @@ class Broker:
             authentication=authentication,
             tokens=tokens.service,
             chain=chain,
+            roles=roles,
             metadata=metadata,
             sessions=self._sessions,
             auditing=self._auditing,

@@ -18,6 +18,7 @@ from rivven.metadata.service import MetadataService
 from rivven.security.authn.authenticator import Entropy
 from rivven.security.authn.services import AuthenticationServices
 from rivven.security.authz.chain import AuthorizerChain
+from rivven.security.authz.roles import RoleDirectory
 from rivven.security.sessions import Sessions
 from rivven.telemetry import Metrics
 
@@ -64,6 +65,7 @@ class AdminServices:
     broker: BrokerView
     metadata: MetadataService
     chain: AuthorizerChain
+    roles: RoleDirectory
     sessions: Sessions
     authentication: AuthenticationServices
     tokens: TokenService
