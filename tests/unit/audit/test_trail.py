@@ -1,4 +1,4 @@
-"""The trail: one chain for every sink, intents that are durable or refused, and what happens beyond the bounds."""
+"""The trail: one chain for every sink, durable or refused intents, and what happens beyond the bounds."""
 
 import asyncio
 import json

@@ -88,7 +88,7 @@ def test_what_is_cut_off_the_end_needs_a_head_from_elsewhere() -> None:
 
 def test_a_chain_written_anew_needs_a_head_or_the_key() -> None:
     made = lines(20)
-    forged = [line for line in lines(20, every=100)]
+    forged = lines(20, every=100)
     assert verify(forged, heads=(line_hash(made[-1]),)).findings
     resigned = Chain(Head())
     other = Ed25519PrivateKey.generate()
