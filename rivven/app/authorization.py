@@ -13,6 +13,8 @@ from rivven.clock import Clock
 from rivven.config.models import Config
 from rivven.metadata.service import MetadataService
 from rivven.security.authz.chain import AuthorizerChain
+from rivven.security.authz.rbac import ScopeCeiling
+from rivven.security.authz.roles import RoleDirectory
 from rivven.security.authz.sources import AuthorizerSettings, load_authorizers
 from rivven.security.extensions import UnknownExtension
 from rivven.tasks import Tasks
@@ -25,6 +27,7 @@ _log = logging.getLogger("rivven.authorization")
 def build_chain(
     config: Config,
     metadata: MetadataService,
+    roles: RoleDirectory,
     trail: AuditTrail,
     *,
     metrics: Metrics,
@@ -37,6 +40,7 @@ def build_chain(
         tasks.spawn(policies.watch(), "policies")
     settings = AuthorizerSettings(
         config.authorization.allow_everyone_if_no_acl_found,
+        roles=roles,
         policies=None if policies is None else lambda: policies.rules,
         clock=clock,
     )
@@ -57,8 +61,14 @@ def build_chain(
     chain = AuthorizerChain(
         engines,
         super_users,
+        ScopeCeiling(roles),
         observer=trail,
-        stamp=lambda: (metadata.image, metadata.image.version, policies and policies.version),
+        stamp=lambda: (
+            metadata.image,
+            metadata.image.version,
+            roles.version,
+            policies and policies.version,
+        ),
         engine_failed=lambda name, error: _log.error("authorizer %s failed", name, exc_info=error),
     )
     parts = LiveParts(settings, rules, super_users)
