@@ -54,7 +54,7 @@ def _translate(family: Family[Counter] | Family[Gauge] | Family[Histogram]) -> M
     if family.kind == "counter":
         counters = CounterMetricFamily(family.name, family.doc, labels=labels)
         for values, child in family.children():
-            if isinstance(child, Counter):
+            if isinstance(child, Counter | Gauge):  # a gauge: whoever counts holds the number
                 counters.add_metric(list(values), child.value)
         return counters
     gauges = GaugeMetricFamily(family.name, family.doc, labels=labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import urllib.request
 from pathlib import Path
 
 from tests.shipped.broker import ShippedBroker
@@ -40,3 +41,11 @@ class LogTail:
                     return line
             assert time.monotonic() < deadline, f"{text!r} is not in {self.lines()}"
             time.sleep(0.01)
+
+
+def metric(broker: ShippedBroker, name: str) -> float:
+    """The value of a metric without labels."""
+    host, port = broker.metrics_address()
+    with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=10) as answer:
+        page = answer.read().decode()
+    return float(next(line.split()[1] for line in page.splitlines() if line.split()[0] == name))

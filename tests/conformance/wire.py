@@ -170,11 +170,14 @@ class Wire:
         version: int = 2,
         token_auth: bool = False,
     ) -> None:
-        """SCRAM over SaslAuthenticate (handshake 1) or bare tokens (handshake 0); `token_auth` says that the
-        account is a delegation token's id and secret. Raises Refused, Closed."""
+        """SCRAM or PLAIN over SaslAuthenticate (handshake 1) or bare tokens (handshake 0); `token_auth` says
+        that the account is a delegation token's id and secret. Raises Refused, Closed."""
         answer = self.call(ApiKey.SASL_HANDSHAKE, handshake, SaslHandshakeRequest(mechanism=mechanism))
         if answer.error_code:
             raise Refused(answer.error_code, ",".join(answer.mechanisms))
+        if mechanism == "PLAIN":
+            self.token(f"\0{account.user}\0{account.password}".encode(), handshake, version)
+            return
         first = scram.client_first(account.user, secrets.token_hex(12), token_auth=token_auth)
         challenge = scram.parse_server_first(
             self.token(f"n,,{first.bare}".encode(), handshake, version), first

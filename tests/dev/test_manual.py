@@ -28,7 +28,7 @@ def command_at(path: list[str]) -> click.Command:
 
 def documented_commands() -> list[tuple[str, list[str]]]:
     rows = re.findall(r"^\| `rivven ([a-z -]+)` \| (.+) \|$", (DOCS / "cli.md").read_text(), re.MULTILINE)
-    return [(name, re.findall(r"--[a-z-]+", text)) for name, text in rows]
+    return [(name, re.findall(r"--[a-z0-9-]+", text)) for name, text in rows]
 
 
 @pytest.mark.parametrize(("name", "flags"), documented_commands(), ids=lambda value: str(value)[:30])

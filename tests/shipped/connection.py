@@ -43,6 +43,9 @@ class Connection:
     def with_certificate(self, client: ClientFiles | None) -> Connection:
         return replace(self, client=client)
 
+    def with_mechanism(self, mechanism: str) -> Connection:
+        return replace(self, mechanism=mechanism)
+
     def with_ca(self, ca: Path) -> Connection:
         return replace(self, ca=ca)
 
@@ -112,7 +115,9 @@ class Connection:
         """For the Java client and Kafka's command line tools (`--command-config`)."""
         lines = [f"bootstrap.servers={self.bootstrap}", f"security.protocol={self.protocol}"]
         if self.account is not None:
-            login = "org.apache.kafka.common.security.scram.ScramLoginModule"
+            plain = self.mechanism == "PLAIN"
+            module = "plain.PlainLoginModule" if plain else "scram.ScramLoginModule"
+            login = f"org.apache.kafka.common.security.{module}"
             lines += [
                 f"sasl.mechanism={self.mechanism}",
                 f'sasl.jaas.config={login} required username="{self.account.user}" '
