@@ -171,7 +171,9 @@ def test_exceptions_are_still_needed(rule: Rule) -> None:
 # is the outermost frame of a thread, task or process, where an error would otherwise vanish.
 BROAD_CLAUSES = {
     "rivven.api.dispatch": "turns the unexpected into the API's own error",
+    "rivven.audit.sinks": "whatever a sink raises is that sink's failure, not its thread's",
     "rivven.http.admin.guard": "turns the unexpected into a problem document, as dispatch does",
+    "rivven.api.throttling": "hands every error on to the coroutine it measures",
     "rivven.log.committer": "a job's failure is the job's, not the thread's",
     "rivven.log.threads": "the outermost frame of an I/O thread",
     "rivven.log.waiting": "hands the error to who waits for it",

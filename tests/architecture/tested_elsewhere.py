@@ -40,7 +40,9 @@ ELSEWHERE = (
             "rivven.config.limits",
             "rivven.config.authentication",
             "rivven.config.authorization",
+            "rivven.config.quotas",
             "rivven.config.policies",
+            "rivven.config.admin",
         ),
         ("unit/config/test_load.py",),
         "refusals are tested as a user meets them: file, key and reason of a whole file",
@@ -54,6 +56,12 @@ ELSEWHERE = (
         ("rivven.metadata.families",),
         ("unit/metadata/test_family.py",),
         "a list; what being on it means is tested with a family of the test's own",
+    ),
+    Elsewhere(
+        ("rivven.api.quotas", "rivven.http.admin.quotas"),
+        ("conformance/test_quotas.py",),
+        "what is set by one of the APIs is what the others show and what clients meet",
+        through_process=True,
     ),
     Elsewhere(
         ("rivven.config.development", "rivven.telemetry.documentation"),
@@ -261,6 +269,27 @@ ELSEWHERE = (
         ("rivven.http.application", "rivven.http.exposition"),
         ("unit/http/test_metrics_server.py",),
         "what one GET answers is theirs together",
+    ),
+    Elsewhere(
+        (
+            "rivven.http.admin.connection",
+            "rivven.http.admin.document",
+            "rivven.http.admin.guard",
+            "rivven.http.admin.peer",
+        ),
+        ("unit/http/admin/test_application.py", "unit/http/admin/test_server.py"),
+        "one listener: the order of its checks is seen from outside only",
+    ),
+    Elsewhere(
+        ("rivven.http.listening",),
+        ("unit/http/test_metrics_server.py", "unit/http/admin/test_server.py"),
+        "what both HTTP listeners stand on",
+    ),
+    Elsewhere(
+        ("rivven.http.admin.broker", "rivven.http.admin.catalogue", "rivven.http.admin.services"),
+        ("conformance/test_admin_api.py",),
+        "the table as the shipped command serves it",
+        through_process=True,
     ),
     Elsewhere(
         ("rivven.testing.*",),

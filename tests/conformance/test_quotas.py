@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +19,7 @@ from rivven.protocol.api import ApiKey
 from rivven.types import Operation, QuotaEntity, ResourceType
 from tests.conformance.client import Client, batch, fetch_request, fresh, produce_request
 from tests.conformance.wire import Closed
-from tests.shipped.broker import ShippedBroker
+from tests.shipped.broker import RIVVEN, ShippedBroker
 from tests.shipped.connection import Connection
 
 EXTRA = {
@@ -253,3 +256,42 @@ def test_records_over_a_limit_are_refused_by_index(admin: Client, codec: int) ->
         (2, "a key is required (validation.key.required)"),
     ]
     assert admin.produced(topic, b"a", keys=[b"12345678"], codec=codec) == 0
+
+
+# -- the command and the Admin API ---------------------------------------------------------------------------
+
+
+def test_the_command_and_kafkas_api_show_the_same_quotas(
+    admin: Client, broker: ShippedBroker, tmp_path: Path
+) -> None:
+    profile = broker.connection("sasl_ssl").librdkafka_file(tmp_path / "admin.properties")
+    with profile.open("a") as file:
+        file.write(f"admin.url={broker.admin_url()}\n")
+
+    def rivven(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [RIVVEN, "--command-config", profile, "quota", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    name = fresh("user")
+    done = rivven("set", "--user", name, "--client-id", "<default>", "producer_byte_rate=1000", "-o", "json")
+    assert done.returncode == 0, done.stderr
+    entity: QuotaEntity = (("client-id", None), ("user", name))
+    assert described(admin, ("user", 0, name)) == {entity: {"producer_byte_rate": 1000.0}}
+    rows = json.loads(rivven("list", "-o", "json").stdout)
+    assert {
+        "entity": f"client-id=<default>,user={name}",
+        "quota": "producer_byte_rate",
+        "value": 1000.0,
+    } in rows
+    assert rivven("remove", "--user", name, "--client-id", "<default>", "producer_byte_rate").returncode == 0
+    assert described(admin, ("user", 0, name)) == {}
+
+    for arguments, reason in (
+        (("set", "--user", name, "nonsense=1"), "nonsense is no quota of user"),
+        (("set", "--user", name, "producer_byte_rate=fast"), "NAME=NUMBER"),
+        (("set", "producer_byte_rate=1"), "--user, --client-id, --ip or --topic"),
+        (("set", "--ip", "nowhere", "connection_creation_rate=1"), "is not an IP address"),
+    ):
+        done = rivven(*arguments)
+        assert done.returncode != 0
+        assert reason in done.stderr

@@ -5,7 +5,7 @@ A route that is not in this list is not served; a test asks each row for its per
 
 from __future__ import annotations
 
-from rivven.http.admin import audit, authz, broker, policies, revocations, roles, sessions, tokens, users
+from rivven.http.admin import audit, authz, broker, policies, quotas, revocations, roles, sessions, tokens, users
 from rivven.http.admin.document import OpenApiDocument
 from rivven.http.admin.routes import Route
 from rivven.http.admin.services import AdminServices
@@ -28,6 +28,7 @@ def all_routes(services: AdminServices, document: OpenApiDocument) -> list[Route
         *users.routes(
             services.metadata, services.authentication, services.entropy, services.scram_iterations
         ),
+        *quotas.routes(services.metadata),
         *document.routes(),
     ]
     seen: set[tuple[str, str]] = set()
