@@ -82,6 +82,23 @@ def test_configs_and_users(run: Run, topic: str) -> None:
     run("kafka-configs", "--alter", *user, "--delete-config", "SCRAM-SHA-512")
 
 
+def test_quotas(run: Run, topic: str) -> None:
+    user = ["--entity-type", "users", "--entity-name", f"tool-{topic}"]
+    run("kafka-configs", "--alter", *user, "--add-config", "producer_byte_rate=1048576,request_percentage=50")
+    described = run("kafka-configs", "--describe", *user)
+    assert "producer_byte_rate=1048576.0" in described
+    assert "request_percentage=50.0" in described
+    run("kafka-configs", "--alter", *user, "--delete-config", "producer_byte_rate,request_percentage")
+    assert "producer_byte_rate" not in run("kafka-configs", "--describe", *user)
+    everyone = ["--entity-type", "clients", "--entity-default"]
+    run("kafka-configs", "--alter", *everyone, "--add-config", "consumer_byte_rate=1e12")
+    assert "consumer_byte_rate" in run("kafka-configs", "--describe", *everyone)
+    run("kafka-configs", "--alter", *everyone, "--delete-config", "consumer_byte_rate")
+    address = ["--entity-type", "ips", "--entity-name", "192.0.2.1"]
+    run("kafka-configs", "--alter", *address, "--add-config", "connection_creation_rate=10")
+    assert "connection_creation_rate=10.0" in run("kafka-configs", "--describe", *address)
+
+
 def test_acls(run: Run, topic: str) -> None:
     what = ["--allow-principal", "User:bob", "--operation", "Read", "--topic", topic]
     run("kafka-acls", "--add", *what)
