@@ -11,7 +11,7 @@ import http.client
 import json
 import ssl
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -25,6 +25,9 @@ PAGES_MAX = 10_000
 """Pages `listing` asks for: ten million items at the largest page; more is a server that repeats itself."""
 
 PAGE_LIMIT = 1_000
+
+Query = Mapping[str, str | int] | Sequence[tuple[str, str]]
+"""Query parameters; pairs where one stands several times."""
 
 _KINDS = {
     401: FailureKind.AUTHENTICATION,
@@ -56,7 +59,7 @@ class AdminApi:
         self._port = url.port
         self._timeout_s = timeout_s
 
-    def get(self, path: str, query: Mapping[str, str | int] | None = None) -> Any:
+    def get(self, path: str, query: Query | None = None) -> Any:
         """The answer's JSON. Raises ClientFailed."""
         return self._call("GET", path, None, query)
 
@@ -92,7 +95,7 @@ class AdminApi:
         method: str,
         path: str,
         body: Mapping[str, Any] | None,
-        query: Mapping[str, str | int] | None = None,
+        query: Query | None = None,
     ) -> Any:
         target = f"{path}?{urlencode(query)}" if query else path
         headers = {"Accept": "application/json", "User-Agent": "rivven-cli", **self._authorization()}
