@@ -9,6 +9,7 @@ from collections.abc import Callable
 from rivven.protocol.api import ApiKey
 from tests.conformance.client import Client, batch, fetch_request
 from tests.conformance.wire import Closed
+from tests.shipped.connection import Connection
 
 KINDS = ("idle", "busy", "parked")
 PROMISED_S = 1.0
@@ -61,3 +62,14 @@ class Live:
             self.acknowledged += entry.error_code == 0
             self.errors.append(entry.error_code)
             self._began.set()
+
+
+def is_refused(connection: Connection) -> bool:
+    """Whether the broker closes before it answers anything (with TLS 1.3 the client's own handshake is over
+    before the server has seen its certificate)."""
+    try:
+        with Client(connection) as client:
+            client.metadata()
+    except (Closed, OSError):
+        return True
+    return False

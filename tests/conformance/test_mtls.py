@@ -12,9 +12,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from rivven.types import Operation, ResourceType
 from tests.conformance.client import Client
-from tests.conformance.live import KINDS, PROMISED_S, Live
+from tests.conformance.live import KINDS, PROMISED_S, Live, is_refused
 from tests.conformance.process import LogTail
-from tests.conformance.wire import Closed, Refused
+from tests.conformance.wire import Refused
 from tests.shipped.broker import ShippedBroker
 from tests.shipped.client_certificates import ClientAuthority, ClientFiles
 from tests.shipped.connection import Account, Connection
@@ -79,17 +79,6 @@ def plain(broker: ShippedBroker) -> Connection:
 @pytest.fixture
 def mtls(broker: ShippedBroker) -> Connection:
     return broker.connection(MTLS)
-
-
-def is_refused(connection: Connection) -> bool:
-    """Whether the broker closes before it answers anything (with TLS 1.3 the client's own handshake is over
-    before the server has seen its certificate)."""
-    try:
-        with Client(connection) as client:
-            client.metadata()
-    except (Closed, OSError):
-        return True
-    return False
 
 
 def test_a_certificate_is_a_principal(mtls: Connection, authority: ClientAuthority, admin: Client) -> None:
