@@ -112,7 +112,10 @@ class World:
         producer.produce(topic, b"x", on_delivery=lambda error, _message: reports.append(error))
         deadline = time.monotonic() + WAIT
         while not reports and time.monotonic() < deadline:
-            producer.poll(0.05)
+            try:
+                producer.poll(0.05)
+            except KafkaException as fatal:  # an idempotent producer that gets no id is beyond repair
+                return fatal.args[0]
         assert reports, f"no report: {failures}"
         return reports[0]
 
