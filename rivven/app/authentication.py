@@ -59,7 +59,8 @@ class Authentication:
             lambda subject, credential: users.no_longer_valid(credential, subject.groups)
         )
         if self._file is not None:
-            tasks.spawn(self._file.follow(sessions.recheck), "users file")
+            self._file.changed = sessions.recheck
+            tasks.spawn(self._file.follow(), "users file")
 
     def close(self) -> None:
         """Stop checking passwords."""

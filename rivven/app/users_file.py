@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
 from rivven.app.failures import ExitCode, StartFailed
-from rivven.security.authn.user_files import UsersFileError, read_users_file
+from rivven.security.authn.user_files import UsersFileError, parse_users
 from rivven.security.authn.users import FileUser, UserConflict, Users
 from rivven.telemetry import Metrics
 from rivven.watched_files import WatchedFiles
@@ -20,15 +22,39 @@ from rivven.watched_files import WatchedFiles
 _log = logging.getLogger("rivven.auth")
 
 
+FILE_BYTES_MAX = 4 << 20
+"""About 15,000 users; parsing takes a thread some half a second. More users belong in the metadata."""
+
+
+def read_users_file(path: Path) -> tuple[dict[str, FileUser], str | None]:
+    """The users of a file, and a warning when other users of the machine can read it.
+
+    Raises UsersFileError. A file that others may write to is refused: they could make themselves users.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            text = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise UsersFileError(f"{path}: {error.strerror}") from None
+    if len(text) > FILE_BYTES_MAX:
+        raise UsersFileError(f"{path}: larger than {FILE_BYTES_MAX} bytes")
+    if mode & stat.S_IWOTH:
+        raise UsersFileError(f"{path}: every user of this machine may change it: chmod o-w {path}")
+    open_to_others = f"{path} is open to other users, who can guess at its passwords: chmod o-r {path}"
+    return parse_users(text, str(path)), open_to_others if mode & stat.S_IROTH else None
+
+
 class UsersFile:
-    """Belongs to the event loop. `changed` is called after users of the file have changed."""
+    """Belongs to the event loop."""
 
     def __init__(self, path: Path, users: Users, metrics: Metrics) -> None:
         self._path = path
         self._users = users
         self._metrics = metrics
         self._files = WatchedFiles("the users file", lambda: [path], self._reload)
-        self._changed: Callable[[], object] = lambda: None
+        self.changed: Callable[[], object] = lambda: None
+        """Called after users of the file have changed."""
 
     def load(self) -> None:
         """Take the users over at the start. Raises StartFailed."""
@@ -45,10 +71,13 @@ class UsersFile:
             ) from None
         self._metrics.users_file_reloaded(True)
 
-    async def follow(self, changed: Callable[[], object]) -> None:
+    async def follow(self) -> None:
         """Watch the file until cancelled."""
-        self._changed = changed
         await self._files.run()
+
+    async def look_once(self) -> bool:
+        """One look at the file; whether it was another."""
+        return await self._files.look_once()
 
     async def _reload(self) -> None:
         try:
@@ -58,7 +87,7 @@ class UsersFile:
             _log.error("the users file is not taken over, its last good content counts: %s", error)
             return
         self._metrics.users_file_reloaded(True)
-        self._changed()
+        self.changed()
 
     def _take(self, users: dict[str, FileUser], warning: str | None) -> None:
         self._users.replace_file_users(users)

@@ -25,6 +25,7 @@ PURE = (
     "rivven.security.authn*",
     "!rivven.security.authn.jwks",  # waits for fetches and keeps keys fresh
     "!rivven.security.authn.oidc_fetch",  # fetches them
+    "!rivven.security.authn.verification",  # derives keys on threads
     "rivven.security.authz*",
     "rivven.security.admission",
     "rivven.security.certificate",

@@ -225,6 +225,7 @@ ELSEWHERE = (
     Elsewhere(
         (
             "rivven.security.authn.authenticator",
+            "rivven.security.authn.services",
             "rivven.security.authn.sources",
             "rivven.security.authz.authorizer",
             "rivven.security.authz.sources",

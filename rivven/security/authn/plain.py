@@ -17,8 +17,7 @@ from rivven.security.authn.authenticator import (
     Rejected,
     Step,
 )
-from rivven.security.authn.services import AuthenticationServices
-from rivven.security.authn.verification import PasswordVerifications
+from rivven.security.authn.services import AuthenticationServices, Passwords
 
 MESSAGE_BYTES_MAX = 16_384
 """A name of 256 and a password of 1,024 characters take less; so does every token."""
@@ -27,7 +26,7 @@ MESSAGE_BYTES_MAX = 16_384
 class PlainAuthenticator:
     """One conversation of one token."""
 
-    def __init__(self, context: AuthContext, passwords: PasswordVerifications) -> None:
+    def __init__(self, context: AuthContext, passwords: Passwords) -> None:
         self._context = context
         self._passwords = passwords
         self._over = False

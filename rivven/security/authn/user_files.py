@@ -8,15 +8,13 @@
         enabled: true
 
 Strict: an unknown key or a hash that cannot be checked refuses the whole file, so that a typing error never
-removes or opens anything. Only `read_users_file` touches the disk. No error repeats a hash.
+removes or opens anything. No error repeats a hash. It must not touch the disk.
 """
 
 from __future__ import annotations
 
 import difflib
-import stat
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from rivven.config.strict_yaml import YamlProblem, parse_mapping
@@ -25,9 +23,6 @@ from rivven.protocol.scram import ScramVerifier, parse_verifier
 from rivven.security.authn.password_verifiers import Argon2Password
 from rivven.security.authn.users import FileUser
 from rivven.security.bootstrap import check_user_name
-
-FILE_BYTES_MAX = 4 << 20
-"""About 15,000 users. Parsing takes a thread a second per 10 MB or so; more users belong in the metadata."""
 
 HASHES_PER_USER_MAX = 4
 """Both SCRAM mechanisms and Argon2id, and no more: the first Argon2id one is the one that counts."""
@@ -43,25 +38,6 @@ _KEYS = ("password_hash", "roles", "groups", "enabled")
 
 class UsersFileError(Exception):
     """A users file that is refused; the text holds one problem per line, each with file, line and key."""
-
-
-def read_users_file(path: Path) -> tuple[dict[str, FileUser], str | None]:
-    """The users of a file, and a warning when other users of the machine can read it.
-
-    Raises UsersFileError. A file that others may write to is refused: they could make themselves users.
-    """
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(path.stat().st_mode)
-            text = file.read(FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise UsersFileError(f"{path}: {error.strerror}") from None
-    if len(text) > FILE_BYTES_MAX:
-        raise UsersFileError(f"{path}: larger than {FILE_BYTES_MAX} bytes")
-    if mode & stat.S_IWOTH:
-        raise UsersFileError(f"{path}: every user of this machine may change it: chmod o-w {path}")
-    open_to_others = f"{path} is open to other users, who can guess at its passwords: chmod o-r {path}"
-    return parse_users(text, str(path)), open_to_others if mode & stat.S_IROTH else None
 
 
 def parse_users(text: bytes, source: str) -> dict[str, FileUser]:

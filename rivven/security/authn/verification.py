@@ -25,6 +25,7 @@ from rivven.clock import Clock
 from rivven.security.admission import peer_of
 from rivven.security.authn.authenticator import Authenticated, Entropy, Rejected
 from rivven.security.authn.password_verifiers import PasswordVerifier
+from rivven.security.authn.services import TokenVerifier
 
 THREADS = 2
 """Derivations at once: each keeps a processor busy, and the event loop needs one too."""
@@ -59,12 +60,6 @@ class Directory(Protocol):
 
     def identity(self, name: str) -> Authenticated | None: ...
     def password_verifier(self, name: str) -> PasswordVerifier | None: ...
-
-
-class TokenVerifier(Protocol):
-    """What is asked of API tokens."""
-
-    def verify(self, text: str, *, host: str, now_ms: int) -> Authenticated | Rejected: ...
 
 
 @dataclass(eq=False, slots=True)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rivven.protocol.scram import ScramMechanism, derive_verifier, format_verifier
 from rivven.security.authn.password_verifiers import Argon2Password
-from rivven.security.authn.user_files import UsersFileError, parse_users, read_users_file
+from rivven.security.authn.user_files import UsersFileError, parse_users
 from rivven.security.authn.users import FileUser
 from rivven.testing.canary import leaks
 
@@ -98,27 +96,6 @@ def test_random_text_is_users_or_an_error(text: bytes) -> None:
         assert isinstance(parse_users(text, "u"), dict)
     except UsersFileError as error:
         assert str(error).startswith("u: ")
-
-
-def test_who_else_may_read_or_write_the_file_matters(tmp_path: Path) -> None:
-    path = tmp_path / "users.yaml"
-    path.write_text(f"users: {{ann: {{password_hash: '{HASH}'}}}}\n")
-    path.chmod(0o640)
-    assert read_users_file(path) == ({"ann": FileUser("ann", verifiers=(VERIFIER,))}, None)
-    path.chmod(0o644)
-    assert "chmod o-r" in str(read_users_file(path)[1])
-    path.chmod(0o646)
-    with pytest.raises(UsersFileError, match="may change it: chmod o-w"):
-        read_users_file(path)
-
-
-def test_a_missing_or_huge_file_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UsersFileError, match=r"none\.yaml: No such file"):
-        read_users_file(tmp_path / "none.yaml")
-    huge = tmp_path / "huge.yaml"
-    huge.write_bytes(b"#" * ((4 << 20) + 1))
-    with pytest.raises(UsersFileError, match="larger than"):
-        read_users_file(huge)
 
 
 def test_no_repr_holds_a_hash() -> None:
