@@ -7,20 +7,22 @@ decides nothing: `hygiene` stands before it, and `guard` is asked before a body 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Annotated, Any
 from urllib.parse import unquote
 
-from fastapi import Body, FastAPI, Path, Query
+from fastapi import Body, FastAPI, Query
+from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rivven.http.admin.document import ERRORS, OpenApiDocument
+from rivven.http.admin.document import ERRORS, PATH, OpenApiDocument
 from rivven.http.admin.guard import Guard
-from rivven.http.admin.hygiene import AsgiApplication, Hygiene, Message, read_body
+from rivven.http.admin.hygiene import AsgiApplication, Hygiene, Message, read_body, require_json
 from rivven.http.admin.peer import peer_in
 from rivven.http.admin.problems import MEDIA_TYPE, Problem, from_validation, unexpected
 from rivven.http.admin.routes import UNSAFE, Call, Media, Open, Raw, Route
@@ -40,7 +42,7 @@ def build_application(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        exception_handlers={HTTPException: _routing_failed},
+        exception_handlers={HTTPException: _routing_failed(rows)},
     )
     for row in rows:
         app.router.add_api_route(
@@ -87,6 +89,8 @@ def _guarded(row: Route, guard: Guard) -> type[APIRoute]:
 
 async def _admitted(row: Route, guard: Guard, request: Request) -> Call:
     headers = request.headers
+    if row.method in UNSAFE:
+        require_json(headers.getlist("content-type"), headers.getlist("content-encoding"))
     try:
         parameters = {name: unquote(value, errors="strict") for name, value in request.path_params.items()}
     except UnicodeDecodeError:
@@ -130,7 +134,8 @@ def _endpoint(row: Route, guard: Guard) -> Callable[..., Any]:
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter("request", keyword, annotation=Request)]
     parameters += [
-        inspect.Parameter(name, keyword, annotation=Annotated[str, Path()]) for name in row.parameters
+        inspect.Parameter(name, keyword, annotation=Annotated[str, PathParameter()])
+        for name in row.parameters
     ]
     if row.query is not None:
         parameters.append(inspect.Parameter("query", keyword, annotation=Annotated[row.query, Query()]))
@@ -153,15 +158,20 @@ def problem_response(problem: Problem) -> Response:
     return response
 
 
-async def _routing_failed(_request: Request, error: Exception) -> Response:
+def _routing_failed(rows: Sequence[Route]) -> Callable[[Request, Exception], Coroutine[Any, Any, Response]]:
     """What the framework itself refuses: no such path, no such method, a body it cannot parse."""
-    assert isinstance(error, HTTPException)
-    details = {
-        404: "there is no such page; /openapi.json lists them",
-        405: "not with this method",
-        400: "the body is not JSON",
-    }
-    if error.status_code not in details:
+    paths = [(re.compile(re.sub(r"\{\w+\}", "[^/]+", row.path)), row.method) for row in rows]
+    details = {404: f"there is no such page; {PATH} lists them", 400: "the body is not JSON"}
+
+    async def failed(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        path = request.scope["path"]
+        if error.status_code == 405:
+            methods = {method for pattern, method in paths if pattern.fullmatch(path)}
+            allow = [("Allow", ", ".join(sorted(methods)))]
+            return problem_response(Problem(405, "not with this method", headers=allow))
+        if error.status_code in details:
+            return problem_response(Problem(error.status_code, details[error.status_code]))
         return problem_response(unexpected())
-    headers = list((error.headers or {}).items())
-    return problem_response(Problem(error.status_code, details[error.status_code], headers=headers))
+
+    return failed

@@ -7,11 +7,10 @@ address, a request that two programs could read differently: refused here, for e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 from typing import Any
 
 from rivven.http.admin.problems import MEDIA_TYPE, Problem
-from rivven.http.admin.routes import UNSAFE
 
 BODY_BYTES_MAX = 1 << 20
 """The largest body: a hundred times a large policy."""
@@ -95,11 +94,16 @@ class Hygiene:
         origins = _values(headers, b"origin")
         if origins and origins != [f"{scope['scheme']}://{hosts[0]}" if hosts else ""]:
             return Problem(403, "pages of other sites may not use the Admin API")
-        if scope["method"] in UNSAFE and not _is_json(_values(headers, b"content-type")):
-            return Problem(415, "requests that change something are sent as application/json")
-        if scope["method"] in UNSAFE and _values(headers, b"content-encoding"):
-            return Problem(415, "bodies are sent without Content-Encoding")
         return None
+
+
+def require_json(types: Sequence[str], codings: Sequence[str]) -> None:
+    """For routes that change something: a form of another site cannot send JSON, and a compressed body has no
+    size. `types` and `codings` are the headers Content-Type and Content-Encoding. Raises the 415 problem."""
+    if not _is_json(types):
+        raise Problem(415, "requests that change something are sent as application/json")
+    if codings:
+        raise Problem(415, "bodies are sent without Content-Encoding")
 
 
 class _Body:
@@ -172,7 +176,7 @@ def _has_body(headers: list[tuple[bytes, bytes]]) -> bool:
     return bool(_values(headers, b"transfer-encoding")) or any(length.strip("0") for length in lengths)
 
 
-def _is_json(types: list[str]) -> bool:
+def _is_json(types: Sequence[str]) -> bool:
     if len(types) != 1:
         return False
     kind, _, parameters = types[0].lower().partition(";")

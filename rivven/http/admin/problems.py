@@ -19,6 +19,9 @@ MEDIA_TYPE = "application/problem+json"
 FIELDS_MAX = 20
 """Wrong fields named in one answer; more would bury the first."""
 
+DETAIL_CHARACTERS_MAX = 1_000
+"""Details may quote names that callers sent."""
+
 
 class FieldProblem(BaseModel):
     """One place of a request that is wrong. The value itself is never repeated: it may be a secret."""
@@ -62,7 +65,7 @@ class Problem(Exception):
         document = ProblemDocument(
             title=HTTPStatus(self.status).phrase,
             status=self.status,
-            detail=self.detail,
+            detail=self.detail[:DETAIL_CHARACTERS_MAX],
             error=self.error,
             fields=self.fields or None,
         )

@@ -53,6 +53,10 @@ def test_wrong_fields_are_named_but_not_repeated() -> None:
     assert len(from_validation([{"loc": (), "msg": "no"}] * 500).fields) == FIELDS_MAX
 
 
+def test_what_callers_sent_is_not_quoted_without_end() -> None:
+    assert len(Problem(422, "x" * 100_000).body()) < 2_000
+
+
 def test_the_unexpected_says_nothing() -> None:
     assert unexpected().status == 500
     assert "log" in unexpected().detail
