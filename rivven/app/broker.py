@@ -276,6 +276,7 @@ class Broker:
             clock=self._clock,
             tasks=self._tasks,
             observer=self._metrics,
+            roles=roles,
         )
         SessionsFollowMetadata(self._sessions, metadata, self._clock)
         self._network.open(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from rivven.app.authentication import Authentication
 from rivven.app.failures import ExitCode, StartFailed
@@ -24,6 +24,7 @@ from rivven.security.authn.jwks import FetchObserver, Jwks
 from rivven.security.authn.jwt_verifier import JwtVerifier
 from rivven.security.authn.oidc_fetch import KeySource, fetch_keys
 from rivven.security.authz.authorizer import Subject
+from rivven.security.authz.roles import RoleBinding, RoleDirectory
 from rivven.security.sessions import Sessions
 from rivven.tasks import Tasks
 from rivven.watched_files import WatchedFiles
@@ -37,8 +38,7 @@ _log = logging.getLogger("rivven.oidc")
 class Oidc:
     """The identity providers of one broker. Belongs to the event loop.
 
-    `revoked` says why a single token is revoked; `other_prefixes` are those of other external sources of
-    names, by what to call them.
+    `revoked` says why a single token is revoked; `roles` hears which groups have which roles.
     """
 
     def __init__(
@@ -50,12 +50,13 @@ class Oidc:
         clock: Clock,
         tasks: Tasks,
         observer: FetchObserver,
-        other_prefixes: Mapping[str, str] | None = None,
+        roles: RoleDirectory,
     ) -> None:
         self.issuers = Issuers()
+        self.issuers.on_change.append(self._bind_roles)
+        self._roles = roles
         self._config = config
         self._names = names
-        self._other_prefixes = other_prefixes or {}
         self._tasks = tasks
         self._jwks = Jwks(fetch_keys, clock, tasks, observer)
         self.verifier = JwtVerifier(self.issuers, self._jwks, names, revoked)
@@ -94,6 +95,14 @@ class Oidc:
         problem = self.issuers.problem_of(credential)
         return problem or self._names.problem(subject.principal.name, subject.groups)
 
+    def _bind_roles(self) -> None:
+        self._roles.replace_issuer_bindings(
+            tuple(
+                RoleBinding(role, f"Group:{group}", "issuer", issuer)
+                for group, role, issuer in self.issuers.group_roles()
+            )
+        )
+
     def _changed(self, sessions: Sessions) -> None:
         ended = sessions.recheck()
         if ended:
@@ -113,7 +122,7 @@ class Oidc:
         configured = list(settings.issuers)
         if settings.issuers_file is not None:
             configured += read_issuers(settings.issuers_file)
-        problem = issuers_problem(configured, self._config.insecure, self._other_prefixes)
+        problem = issuers_problem(configured, self._config.insecure, _other_sources(self._config))
         if problem is not None:
             raise ConfigError.of("auth.oidc", problem)
         self._jwks.follow([key_source(one, self._config.insecure) for one in configured])
@@ -128,6 +137,13 @@ def _require_extra() -> None:
             "install rivven[oidc]",
             ExitCode.CONFIG,
         )
+
+
+def _other_sources(config: Config) -> dict[str, str]:
+    """The prefixes of external sources of names that are no issuers."""
+    if any(config.names_by_certificate(listener) for listener in config.listeners):
+        return {"auth.mtls_mapping": config.auth.mtls_mapping.prefix}
+    return {}
 
 
 def trusted_issuer(settings: OidcIssuerConfig) -> TrustedIssuer:
@@ -167,7 +183,8 @@ def start_oidc(
     clock: Clock,
     tasks: Tasks,
     observer: FetchObserver,
-) -> Issuers:
+    roles: RoleDirectory,
+) -> None:
     """Trust the configured identity providers; bearer tokens of theirs are logins from now on.
 
     Raises StartFailed.
@@ -179,7 +196,7 @@ def start_oidc(
         clock=clock,
         tasks=tasks,
         observer=observer,
+        roles=roles,
     )
     oidc.start(sessions)
     authentication.services.bearer.jwts = oidc.verifier
-    return oidc.issuers

@@ -44,7 +44,7 @@ class MemberInfo(BaseModel):
     """Somebody who has a role."""
 
     member: str = Field(description="user:NAME or group:NAME.")
-    source: str = Field(description="metadata, file (the roles file) or users-file.")
+    source: str = Field(description="metadata, file (the roles file), users-file or issuer.")
     where: str = Field(description="File and line, for a binding of the roles file.")
 
 

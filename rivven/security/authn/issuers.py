@@ -6,7 +6,7 @@ depends on the issuers registers in `on_change`. It must not fetch, and knows no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rivven.security.authn.authenticator import Credential
@@ -39,10 +39,9 @@ class Issuers:
 
     def __init__(self) -> None:
         self.version = 0
-        """Rises with any change: caches of who has which role key on it."""
+        """Rises with any change."""
         self.on_change: list[Callable[[], None]] = []
         self._trusted: dict[str, tuple[TrustedIssuer, int]] = {}
-        self._roles: dict[str, frozenset[str]] = {}
 
     def replace(self, trusted: Sequence[TrustedIssuer]) -> None:
         """Trust these and no others from now on; tells `on_change` if that is a change."""
@@ -55,7 +54,6 @@ class Issuers:
             known = before.get(one.issuer)
             revision = known[1] if known is not None and known[0] == one else self.version
             self._trusted[one.issuer] = (one, revision)
-        self._roles = _roles_by_group(trusted)
         for changed in self.on_change:
             changed()
 
@@ -67,15 +65,13 @@ class Issuers:
         """The issuers' names, in the order they are configured."""
         return list(self._trusted)
 
-    def roles_of_groups(self, groups: Iterable[str]) -> frozenset[str]:
-        """The roles that membership in these groups (names with their prefix) gives."""
-        if not self._roles:
-            return frozenset()
-        return frozenset().union(*(self._roles.get(group, ()) for group in groups))
-
-    def group_roles(self) -> dict[str, frozenset[str]]:
-        """Every group (with its prefix) that has roles, and which."""
-        return dict(self._roles)
+    def group_roles(self) -> list[tuple[str, str, str]]:
+        """(group with its prefix, role, issuer) for every group that has a role."""
+        return [
+            (one.group_name(group), role, one.issuer)
+            for one, _ in self._trusted.values()
+            for group, role in one.group_roles
+        ]
 
     def problem_of(self, credential: Credential) -> str | None:
         """Why an identity proved by this credential no longer stands; None when it does or is no JWT's."""
@@ -87,11 +83,3 @@ class Issuers:
         if found[1] != credential.version:
             return f"the settings of the issuer {credential.issuer} have changed"
         return None
-
-
-def _roles_by_group(trusted: Sequence[TrustedIssuer]) -> dict[str, frozenset[str]]:
-    roles: dict[str, set[str]] = {}
-    for one in trusted:
-        for group, role in one.group_roles:
-            roles.setdefault(one.group_name(group), set()).add(role)
-    return {group: frozenset(names) for group, names in roles.items()}

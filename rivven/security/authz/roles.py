@@ -1,5 +1,5 @@
 """Every role of this broker and who has it: built-in roles, those of the roles file, those of the metadata,
-and the roles the users file gives.
+the roles the users file gives, and those that groups of identity providers have.
 
 It answers from memory and belongs to the event loop. A role of the file replaces a built-in one of its name;
 a name in both the file and the metadata is refused when it is written, and should it be in both all the same,
@@ -43,7 +43,7 @@ class RoleBinding:
 
     role: str
     member: str
-    source: Literal["file", "metadata", "users-file"]
+    source: Literal["file", "metadata", "users-file", "issuer"]
     where: str = ""
 
 
@@ -129,6 +129,7 @@ class RoleDirectory:
         self._store = store
         self._users = users
         self._file = FileRoles()
+        self._of_issuers: tuple[RoleBinding, ...] = ()
         self._generation = 0
         self._version = 0
         self._rules_version = 0
@@ -178,8 +179,8 @@ class RoleDirectory:
         return any(role.name == name for role in self._file.roles)
 
     def bindings(self) -> list[RoleBinding]:
-        """Every binding: of the file, of the metadata, of the users file."""
-        found = list(self._file.bindings)
+        """Every binding: of the file, of identity providers, of the metadata, of the users file."""
+        found = [*self._file.bindings, *self._of_issuers]
         store = self._store()
         if store is not None:
             found += [RoleBinding(role, member, "metadata") for role, member in store.bindings()]
@@ -210,6 +211,11 @@ class RoleDirectory:
         self._file = file
         self._generation += 1
 
+    def replace_issuer_bindings(self, bindings: tuple[RoleBinding, ...]) -> None:
+        """Take these as what the configuration of identity providers binds."""
+        self._of_issuers = bindings
+        self._generation += 1
+
     # -- deriving --------------------------------------------------------------------------------------------
 
     def _refresh(self) -> None:
@@ -234,7 +240,7 @@ class RoleDirectory:
             for role, member in store.bindings():
                 made.members.setdefault(member, {})[role] = None
         made.roles.update((role.name, role) for role in self._file.roles)
-        for binding in self._file.bindings:
+        for binding in (*self._file.bindings, *self._of_issuers):
             made.members.setdefault(binding.member, {})[binding.role] = None
         for one in made.roles.values():
             for rule, place in rules_of(f"Role:{one.name}", one.permits, one.place):

@@ -63,9 +63,12 @@ def test_changes_are_told_once_and_only_if_they_are_some() -> None:
 
 def test_groups_have_the_roles_of_the_mapping() -> None:
     issuers = Issuers()
-    assert issuers.roles_of_groups(["two:/dev"]) == frozenset()
+    assert issuers.group_roles() == []
     issuers.replace([ONE, TWO, replace(TWO, issuer="https://3.example", group_roles=(("/dev", "reader"),))])
-    assert issuers.roles_of_groups(["two:/dev", "two:/none", "/ops"]) == {"producer", "reader"}
-    assert issuers.group_roles() == {"two:/dev": {"producer", "reader"}, "two:/ops": {"admin"}}
+    assert issuers.group_roles() == [
+        ("two:/dev", "producer", "https://two.example"),
+        ("two:/ops", "admin", "https://two.example"),
+        ("two:/dev", "reader", "https://3.example"),
+    ]
     issuers.replace([ONE])
-    assert issuers.group_roles() == {}
+    assert issuers.group_roles() == []

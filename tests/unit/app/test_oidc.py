@@ -1,0 +1,186 @@
+"""The issuers of a broker: taken from configuration and file, followed, and what a change ends."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rivven.app import oidc as oidc_module
+from rivven.app.failures import ExitCode, StartFailed
+from rivven.app.oidc import Oidc
+from rivven.clock import SystemClock
+from rivven.config.load import validate
+from rivven.config.models import Config
+from rivven.security.authn.authenticator import Credential
+from rivven.security.authz.authorizer import Subject
+from rivven.security.authz.roles import RoleDirectory
+from rivven.security.sessions import Sessions
+from rivven.tasks import Tasks
+from rivven.types import Principal
+from tests.unit.security.authn.test_external_names import NAMES
+
+ONE, TWO = "https://localhost:1/one", "https://localhost:1/two"
+SERVER = {"tls": {"cert_path": "c", "key_path": "k", "ca_path": "ca", "client_auth": "required"}}
+
+
+def config(oidc: dict[str, Any], **keys: Any) -> Config:
+    listener = {"name": "main", "bind": "127.0.0.1:1", "protocol": "sasl_ssl"}
+    return validate({"listeners": [listener], "server": SERVER, "auth": {"oidc": oidc}} | keys, "test")
+
+
+def entry(issuer: str, prefix: str) -> dict[str, Any]:
+    return {
+        "issuer": issuer,
+        "audiences": ["rivven"],
+        "prefix": prefix,
+        "groups_claim": "groups",
+        "group_roles": {"dev": "producer"},
+    }
+
+
+class Observer:
+    def keys_fetched(self, issuer: str, ok: bool) -> None:
+        assert not ok  # nobody listens at port 1
+
+
+@dataclass
+class Live:
+    """A session begun by a JWT."""
+
+    id: str
+    issuer: str
+    version: int
+    name: str = "kc-alice"
+    ended: list[str] = field(default_factory=list)
+    expires_at_ms: int | None = None
+    connected_at_ms: int = 0
+    client_software: str = ""
+
+    @property
+    def subject(self) -> Subject:
+        return Subject(Principal("User", self.name), "10.0.0.1", groups=("kc-dev",))
+
+    @property
+    def credentials(self) -> tuple[Credential, ...]:
+        return (Credential("jwt", issuer=self.issuer, version=self.version),)
+
+    def end(self, reason: str) -> None:
+        self.ended.append(reason)
+
+
+class World:
+    def __init__(self, settings: Config) -> None:
+        self.tasks = Tasks()
+        self.roles = RoleDirectory()
+        self.sessions = Sessions()
+        self.oidc = Oidc(
+            settings,
+            names=NAMES,
+            revoked=lambda _credential: None,
+            clock=SystemClock(),
+            tasks=self.tasks,
+            observer=Observer(),
+            roles=self.roles,
+        )
+
+    def live(self, issuer: str, **facts: Any) -> Live:
+        found = self.oidc.issuers.find(issuer)
+        assert found is not None
+        live = Live(self.sessions.new_id(), issuer, found[1], **facts)
+        self.sessions.add(live)
+        return live
+
+
+def write(path: Path, *issuers: str) -> None:
+    lines = [f"- {{issuer: '{one}', audiences: [rivven], prefix: '{one[-3:]}-'}}\n" for one in issuers]
+    path.write_text("issuers:\n" + "".join(lines))
+
+
+async def test_groups_of_issuers_have_their_roles() -> None:
+    world = World(config({"issuers": [entry(ONE, "one-"), entry(TWO, "two-")]}))
+    world.oidc.start(world.sessions)
+    assert world.oidc.issuers.names() == [ONE, TWO]
+    assert world.roles.roles_of("one-alice", ("one-dev",)) == ("producer",)
+    assert world.roles.roles_of("alice", ("dev",)) == ()
+    [first, _] = world.roles.bindings()
+    assert (first.member, first.role, first.source, first.where) == (
+        "Group:one-dev",
+        "producer",
+        "issuer",
+        ONE,
+    )
+    await world.tasks.cancel_all()
+
+
+async def test_a_session_ends_with_its_issuer_or_when_its_name_becomes_ours(tmp_path: Path) -> None:
+    path = tmp_path / "issuers.yaml"
+    write(path, ONE, TWO)
+    world = World(config({"issuers_file": str(path)}))
+    world.oidc.start(world.sessions)
+    gone, stays = world.live(ONE), world.live(TWO)
+    ours = world.live(TWO, name="alice")
+    assert ours.ended == ["the user name 'alice' is that of a local user"]
+    write(path, TWO)
+    async with asyncio.timeout(5):
+        while not gone.ended:  # noqa: ASYNC110 - the watcher looks in its own time
+            await asyncio.sleep(0.01)
+    assert gone.ended == [f"the issuer {ONE} is no longer trusted"]
+    assert stays.ended == []
+    await world.tasks.cancel_all()
+
+
+@pytest.mark.parametrize(
+    "text", ["issuers: [", "issuers: 7", "issuers: [{issuer: 'https://x.example'}]", None]
+)
+async def test_a_file_that_cannot_be_used_changes_nothing(
+    tmp_path: Path, text: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "issuers.yaml"
+    write(path, ONE)
+    world = World(config({"issuers_file": str(path)}))
+    world.oidc.start(world.sessions)
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text)
+    async with asyncio.timeout(5):
+        while "not taken over" not in caplog.text:  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.01)
+    assert world.oidc.issuers.names() == [ONE]
+    await world.tasks.cancel_all()
+
+
+@pytest.mark.parametrize(
+    ("issuers", "keys", "reason"),
+    [
+        (
+            [entry(ONE, "")],
+            {"listeners": [{"name": "m", "bind": "127.0.0.1:1", "protocol": "ssl"}]},
+            "prefix",
+        ),
+        ([entry(ONE, "a-"), entry(TWO, "a-b-")], {}, "can be mistaken"),
+        ([entry("http://localhost:1", "")], {}, "must be https"),
+    ],
+)
+async def test_issuers_that_cannot_be_trusted_together_refuse_the_start(
+    issuers: list[dict[str, Any]], keys: dict[str, Any], reason: str
+) -> None:
+    world = World(config({"issuers": issuers}, **keys))
+    with pytest.raises(StartFailed, match=reason) as caught:
+        world.oidc.start(world.sessions)
+    assert caught.value.exit_code is ExitCode.CONFIG
+    assert caught.value.reason.startswith("auth.oidc: ")
+
+
+async def test_without_the_extra_only_a_start_with_issuers_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(oidc_module, "EXTRA_MODULES", ("jwt", "no_such_module"))
+    World(config({})).oidc.start(Sessions())
+    with pytest.raises(StartFailed, match="needs the Python modules no_such_module") as caught:
+        World(config({"issuers": [entry(ONE, "one-")]})).oidc.start(Sessions())
+    assert caught.value.hint == "install rivven[oidc]"
