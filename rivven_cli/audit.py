@@ -80,7 +80,7 @@ def verify(files: tuple[Path, ...], heads: tuple[str, ...], key: Path | None, ou
     from rivven.audit.verify import Verifier
     from rivven.log.files import OsFiles
 
-    paths = _paths(files)
+    paths = log_paths(files)
     key = key or next((path for path in [Path(paths[0]).parent / "signing.pub"] if path.exists()), None)
     try:
         public = key.read_bytes() if key is not None else None
@@ -123,7 +123,7 @@ def tail(files: tuple[Path, ...], lines: int, follow: bool, output: str, **filte
     from rivven.log.files import OsFiles
 
     wanted = _wanted(filters)
-    paths = _paths(files)
+    paths = log_paths(files)
     for event in last_events(OsFiles(), paths, lines, wanted):
         _show(output, event)
     if follow:
@@ -142,7 +142,7 @@ def search(files: tuple[Path, ...], limit: int, output: str, **filters: str | No
     from rivven.audit.reading import events_of
     from rivven.log.files import OsFiles
 
-    for number, event in enumerate(events_of(OsFiles(), _paths(files), _wanted(filters)), 1):
+    for number, event in enumerate(events_of(OsFiles(), log_paths(files), _wanted(filters)), 1):
         _show(output, event)
         if number >= limit:
             click.echo(f"rivven: only the first {limit} are shown; see --limit", err=True)
@@ -163,14 +163,14 @@ def export(files: tuple[Path, ...], language: str, **filters: str | None) -> Non
 
     if language == "csv":
         click.echo(csv_header())
-    for event in events_of(OsFiles(), _paths(files), _wanted(filters)):
+    for event in events_of(OsFiles(), log_paths(files), _wanted(filters)):
         if language == "csv":
             click.echo(to_csv(event))
         else:
             click.echo(json.dumps(to_ocsf(event) if language == "ocsf" else event, separators=(",", ":")))
 
 
-def _paths(given: tuple[Path, ...]) -> list[str]:
+def log_paths(given: tuple[Path, ...]) -> list[str]:
     """Log files, oldest first; a directory stands for the audit.log in it."""
     from rivven.audit.verify import chain_files
     from rivven.log.files import OsFiles
@@ -208,11 +208,11 @@ def _wanted(filters: dict[str, str | None]) -> Wanted:
     given = {name: value for name, value in filters.items() if value}
     for name in ("since", "until"):
         if name in given:
-            given[name] = _moment(given[name], name)
+            given[name] = moment_of(given[name], name)
     return Wanted(**given)
 
 
-def _moment(text: str, option: str) -> str:
+def moment_of(text: str, option: str) -> str:
     """A timestamp as the lines spell it, from one or from a length of time ago."""
     ago = re.fullmatch(r"(\d{1,6})([smhdw])", text)
     if ago:

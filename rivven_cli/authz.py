@@ -1,4 +1,7 @@
-"""`rivven authz`: explain, who-can, show - why somebody may or may not do something, over the Admin API."""
+"""`rivven authz`: explain, who-can, show - why somebody may or may not do something, over the Admin API.
+
+`test` and `replay`, which need no broker, are in `authz_try`.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,18 @@ from typing import Any
 
 import click
 
+from rivven_cli.authz_try import replay, test
 from rivven_cli.output import output_option, show_one, show_rows, visible
 from rivven_cli.session import Session, pass_session
 
 
 @click.group()
 def authz() -> None:
-    """Explain decisions: why, who, and what somebody may."""
+    """Explain decisions: why, who, and what somebody may; try other rules before they bite."""
+
+
+authz.add_command(test)
+authz.add_command(replay)
 
 
 @authz.command("explain")

@@ -15,6 +15,7 @@ from tests.architecture.source import ROOT, modules, modules_imported
 CLI_MAY_IMPORT = {
     "rivven_cli.audit": "reads audit logs offline",
     "rivven_cli.auth": "makes verifiers offline with the broker's own arithmetic",
+    "rivven_cli.authz_try": "tries rules offline",
     "rivven_cli.config": "checks and shows configuration",
     "rivven_cli.log": "reads log files offline",
     "rivven_cli.policy": "checks policies offline",

@@ -14,6 +14,7 @@ MAY_IMPORT_THE_BROKER = {
     "server.py",
     "config.py",
     "log.py",
+    "authz_try.py",
     "policy.py",
     "auth.py",
     "passwords.py",

@@ -11,7 +11,7 @@ resource) until policies, roles or - where policies mention time - the hour chan
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Protocol
@@ -82,8 +82,8 @@ class Rules:
             return self._forbidden(outcome)
         if outcome.permits:
             return self._permitted(outcome)
-        for implying in _implying(operation, resource_type):
-            outcome = self.exact.evaluate(asker, implying, resource_type, name)
+        for other in implying(operation, resource_type):
+            outcome = self.exact.evaluate(asker, other, resource_type, name)
             if outcome.permitted:
                 return self._permitted(outcome)
         return _SILENT
@@ -104,7 +104,7 @@ class Rules:
         return _SILENT
 
     def _implied(self, asker: Asker, operation: Operation, resource_type: ResourceType) -> list[Outcome]:
-        return [self._blindly(asker, other, resource_type) for other in _implying(operation, resource_type)]
+        return [self._blindly(asker, other, resource_type) for other in implying(operation, resource_type)]
 
     def _blindly(self, asker: Asker, operation: Operation, resource_type: ResourceType) -> Outcome:
         outcome = self.blind.evaluate(asker, operation, resource_type, "")
@@ -135,7 +135,8 @@ class Rules:
         return policy.rule if policy is not None else name
 
 
-def _implying(operation: Operation, resource_type: ResourceType) -> list[Operation]:
+def implying(operation: Operation, resource_type: ResourceType) -> list[Operation]:
+    """The operations whose permission carries this one with it on the type."""
     return [other for other in IMPLYING.get(operation, ()) if is_valid(other, resource_type)]
 
 
@@ -179,13 +180,14 @@ class _Memory:
         resource_type: ResourceType,
         decide: Callable[[Asker], Decision],
     ) -> Decision:
-        kind, user, groups, scope, *told = key
+        kind, user, groups, scope, *values = key
         if kind != USER:
             return _NOT_A_USER
         if resource_type not in RESOURCES or not is_valid(operation, resource_type):
             return _NO_WORD
         roles = self._memberships.roles_of(user, groups)
-        context = context_of(dict(zip(self._mentioned, told, strict=True)), self.hour)
+        told = dict(zip(self._mentioned, values, strict=True))
+        context = context_of({**told, **time_of(self.hour)})
         try:
             return decide(Asker(user, groups, roles, scope, context))
         except ValueError:
@@ -193,15 +195,19 @@ class _Memory:
             return Decision.deny("the policy engine cannot take these names", engine=ENGINE)
 
 
-def context_of(told: dict[str, Any], hour: int) -> Json:
-    """The context in Cedar's JSON, from what is known and the hours since the epoch."""
-    context = dict(told)
+def context_of(known: Mapping[str, Any]) -> Json:
+    """The context in Cedar's JSON, from the attributes that are known; an address that is none is not."""
+    context = dict(known)
     if "address" in context:
         address = context.pop("address")
         if _is_address(address):
             context["address"] = {"__extn": {"fn": "ip", "arg": address}}
-    # 1 January 1970 was a Thursday.
-    return {**context, "hour": hour % 24, "weekday": (hour // 24 + 3) % 7 + 1}
+    return context
+
+
+def time_of(hour: int) -> dict[str, int]:
+    """The attributes of the context about time, from the hours since the epoch, which was a Thursday."""
+    return {"hour": hour % 24, "weekday": (hour // 24 + 3) % 7 + 1}
 
 
 def _is_address(text: str) -> bool:

@@ -45,6 +45,8 @@ class Mentions:
     """Attributes of the context, ``*`` for the context as a whole."""
     probed: frozenset[str]
     """Attributes of the context asked for with `has`, which is false, not an error, where one is missing."""
+    principal: frozenset[str]
+    """Attributes of the principal."""
     resource: bool
     entities: frozenset[Uid]
 
@@ -76,6 +78,7 @@ def mentions_of(policy: Json) -> Mentions:
     context: set[str] = set()
     probed: set[str] = set()
     entities: set[Uid] = set()
+    principal: set[str] = set()
     variables: set[str] = set()
     for condition in policy["conditions"]:
         for name, node in _nodes(condition["body"]):
@@ -84,6 +87,8 @@ def mentions_of(policy: Json) -> Mentions:
                 context.add(attribute)
                 if name == "has":
                     probed.add(attribute)
+            elif name in (".", "has") and isinstance(node, dict) and node.get("left") == {"Var": "principal"}:
+                principal.add(str(node["attr"]))
             elif name == "Var":
                 variables.add(str(node))
             elif name == "__entity" and isinstance(node.get("type"), str):
@@ -94,7 +99,13 @@ def mentions_of(policy: Json) -> Mentions:
         uid = constraint_of(policy[part]).uid
         if uid is not None:
             entities.add(uid)
-    return Mentions(frozenset(context), frozenset(probed), "resource" in variables, frozenset(entities))
+    return Mentions(
+        frozenset(context),
+        frozenset(probed),
+        frozenset(principal),
+        "resource" in variables,
+        frozenset(entities),
+    )
 
 
 def unconditional(policy: Json) -> bool:
