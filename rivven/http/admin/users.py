@@ -17,7 +17,7 @@ from rivven.http.admin.problems import FieldProblem, Problem, not_found
 from rivven.http.admin.routes import Call, Input, Permission, Route
 from rivven.metadata.commands import AlterScram, ScramDeletion, StoreScram
 from rivven.metadata.service import MetadataService
-from rivven.metadata.users import AlterUser
+from rivven.metadata.users import AlterUser, check_group
 from rivven.protocol.scram import ScramVerifier
 from rivven.security.authn.authenticator import Entropy
 from rivven.security.authn.passwords import (
@@ -82,7 +82,9 @@ class PasswordSet(BaseModel):
     """The user as it is now."""
 
     user: UserInfo
-    password: str | None = Field(description="The random password, shown once; null for a given one.")
+    password: str | None = Field(
+        repr=False, description="The random password, shown once; null for a given one."
+    )
 
 
 class UserRoutes:
@@ -114,6 +116,8 @@ class UserRoutes:
             check_user_name(name)
         except ValueError as error:
             raise _wrong("body.name", str(error)) from None
+        for group in call.body.groups:
+            check_group(group)
         if self._users.find(name) is not None:
             raise Problem(409, "there is a user of this name", error=ErrorCode.DUPLICATE_RESOURCE.name)
         answer = await self._set_password(name, call.body.password)
