@@ -17,7 +17,7 @@ from rivven.metadata.service import MetadataService
 from rivven.security.authn.authenticator import Credential
 from rivven.security.authn.certificates import CertificateAuthentication
 from rivven.security.authn.denied_certificates import DeniedCertificates, DeniedEntryError, parse_denied
-from rivven.security.authn.external_names import ExternalNames
+from rivven.security.authn.external_names import ExternalNames, LocalNames
 from rivven.security.authn.principal_rules import RuleError, name_mapping
 from rivven.security.sessions import Sessions
 from rivven.tasks import Tasks
@@ -29,18 +29,21 @@ FILE_BYTES_MAX = 32 << 20
 _log = logging.getLogger("rivven.auth")
 
 
-class NoOtherNames:
-    """The local names of a broker on which certificates are the only way in: there is nobody to be taken for,
-    and super users are named as certificates name them. Implements `LocalNames`."""
+class NamedByCertificate:
+    """The local names where no Kafka listener takes passwords or tokens: super users are then named as
+    certificates name them, or there could be none. Implements `LocalNames`."""
+
+    def __init__(self, local: LocalNames) -> None:
+        self._local = local
 
     def is_user(self, name: str) -> bool:
-        return False
+        return self._local.is_user(name)
 
     def is_super_user(self, name: str) -> bool:
         return False
 
     def is_group(self, name: str) -> bool:
-        return False
+        return self._local.is_group(name)
 
 
 class ClientCertificates:
@@ -84,7 +87,7 @@ class ClientCertificates:
                     ExitCode.CONFIG,
                 ) from None
         if not _others_log_in(config):
-            names = ExternalNames(NoOtherNames())
+            names = ExternalNames(NamedByCertificate(names.local))
         self.authentication = CertificateAuthentication(by, mapping.prefix, names, self._revoked)
         self.identities = CertificateIdentities(self.authentication, clock, observer)
         sessions.validators.append(self.authentication.still_valid)

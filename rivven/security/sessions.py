@@ -7,7 +7,6 @@ It must not know connections (sessions end themselves), nor what makes a credent
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -15,8 +14,6 @@ from typing import Protocol
 
 from rivven.security.authn.authenticator import Credential
 from rivven.security.authz.authorizer import Subject
-
-_log = logging.getLogger("rivven.auth")
 
 Validator = Callable[[Subject, Credential], str | None]
 """Why an identity proved with a credential is no longer valid, None while it is. A few dictionary look-ups:
@@ -128,7 +125,6 @@ class Sessions:
             for validator in self.validators:
                 reason = validator(subject, credential)
                 if reason is not None:
-                    _log.info("ending session %s of %s: %s", session.id, subject.principal, reason)
                     session.end(reason)
                     return True
         return False

@@ -158,7 +158,9 @@ class ClientConnection:
     def _session_ended(self, reason: str) -> None:
         """The identity was taken away: nothing more is read or begun, what waits for others is dropped, and
         a peer that does not take its answers does not keep the connection."""
-        self.close_after_answers(reason)
+        subject = self.session.subject
+        whose = "" if subject is None else f" of {subject.principal}"
+        self.close_after_answers(f"session {self.session.id}{whose} ended: {reason}")
         if self._exclusive is not None and self._exclusive_key in _PARKED:
             self._exclusive.cancel()
         if self.state is not State.CLOSED:
@@ -192,6 +194,7 @@ class ClientConnection:
 
     def _maybe_finish(self) -> None:
         if (self._draining or self.state is State.CLOSING) and self.idle:
+            self.transport.discard_input()
             self.abort("")
 
     # -- readiness -------------------------------------------------------------------------------------------

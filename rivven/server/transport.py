@@ -23,6 +23,11 @@ TLS_JOIN_BYTES = 16 * 1024
 """Buffers smaller than one TLS record are joined up to this size: a record costs a system call."""
 
 
+DISCARDED_BYTES = 256 * 1024
+DISCARDED_READS_MAX = 16
+"""At most 4 MiB, some milliseconds: what a client sends in one round trip while it is being closed."""
+
+
 class WouldBlock(Exception):
     """Nothing can be read or written now. `needs_write` says which event will help.
 
@@ -72,6 +77,10 @@ class PlainTransport:
     def pending(self) -> int:
         """Decrypted bytes waiting inside the transport: none here."""
         return 0
+
+    def discard_input(self) -> None:
+        """See `_discard_input`."""
+        _discard_input(self.socket)
 
     def close(self) -> None:
         self.socket.close()
@@ -142,6 +151,10 @@ class TlsTransport:
     def pending(self) -> int:
         return self.socket.pending()
 
+    def discard_input(self) -> None:
+        """See `_discard_input`."""
+        _discard_input(self.socket)
+
     def close(self) -> None:
         """Say goodbye if the socket takes it now (close_notify), then close."""
         if self._chunk is None:  # in the middle of a record nothing else may be sent
@@ -151,6 +164,15 @@ class TlsTransport:
 
 
 Transport = PlainTransport | TlsTransport
+
+
+def _discard_input(sock: socket.socket) -> None:
+    """Read and forget what is there already: closing a socket with unread bytes sends a reset, upon which the
+    peer's system throws away answers that the peer has not read yet."""
+    with contextlib.suppress(OSError):
+        for _ in range(DISCARDED_READS_MAX):
+            if not sock.recv(DISCARDED_BYTES):
+                return
 
 
 def _next_chunk(buffers: deque[memoryview]) -> memoryview:

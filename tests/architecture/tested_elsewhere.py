@@ -38,6 +38,7 @@ ELSEWHERE = (
             "rivven.config.values",
             "rivven.config.listeners",
             "rivven.config.limits",
+            "rivven.config.mtls",
             "rivven.config.authentication",
             "rivven.config.authorization",
             "rivven.config.quotas",

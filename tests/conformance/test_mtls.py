@@ -240,6 +240,8 @@ def test_a_broker_of_certificates_alone_needs_no_users(
     made.admin = Account("nobody", "needed")  # no first user is stored
     with made, Client(made.connection(MTLS).with_certificate(authority.issue("root"))) as client:
         client.create_topic()
+        client.create_user("CN=taken,O=Shop")
+        assert is_refused(made.connection(MTLS).with_certificate(authority.issue("taken")))
 
 
 def test_optional_certificates_need_the_word_insecure(

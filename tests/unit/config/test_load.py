@@ -15,6 +15,7 @@ from rivven.config.values import parse_address
 LISTENER = "listeners: [{name: main, bind: '127.0.0.1:9093', protocol: sasl_ssl}]\n"
 TLS = "server: {tls: {cert_path: server.crt, key_path: server.key}}\n"
 GOOD = LISTENER + TLS
+CLIENTS = LISTENER + TLS.replace("server.key", "server.key, ca_path: ca.crt, client_auth: required")
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -42,6 +43,15 @@ def test_a_small_file_gets_defaults(tmp_path: Path) -> None:
     assert config.broker_explicit == frozenset()
     assert config.authorization.authorizers == ["acl", "rbac"]
     assert not config.dev
+
+
+def test_required_certificates_are_authentication(tmp_path: Path) -> None:
+    config = loaded(tmp_path, CLIENTS.replace("sasl_ssl", "ssl"))
+    [listener] = config.listeners
+    assert config.authenticates(listener)
+    assert config.names_by_certificate(listener)
+    [listener] = (config := loaded(tmp_path, CLIENTS)).listeners
+    assert not config.names_by_certificate(listener), "with SASL on top SASL says who it is"
 
 
 @pytest.mark.parametrize(
@@ -80,6 +90,17 @@ def test_a_small_file_gets_defaults(tmp_path: Path) -> None:
         ),
         (GOOD + "auth: {user_file: x}\n", "auth.user_file", "users_file"),
         (LISTENER, "listeners[0].protocol", "needs server.tls"),
+        (CLIENTS.replace(", ca_path: ca.crt", ""), "server.tls", "go together"),
+        (CLIENTS.replace(", client_auth: required", ""), "server.tls", "go together"),
+        (
+            CLIENTS.replace("required", "optional").replace("sasl_ssl", "ssl"),
+            "listeners[0].protocol",
+            "required",
+        ),
+        (GOOD + "auth: {mtls_mapping: {type: rules}}\n", "auth.mtls_mapping", "needs them"),
+        (GOOD + "auth: {mtls_mapping: {rules: [DEFAULT]}}\n", "auth.mtls_mapping", "type: rules"),
+        (GOOD + "auth: {mtls_mapping: {type: email}}\n", "auth.mtls_mapping.type", "'common_name'"),
+        (GOOD + "auth: {mtls: {denied: ['']}}\n", "auth.mtls.denied[0]", "at least 1"),
         (GOOD.replace("sasl_ssl", "tls"), "listeners[0].protocol", "'sasl_ssl'"),
         (GOOD.replace("sasl_ssl", "plaintext"), "listeners[0].protocol", "without a password"),
         (GOOD.replace("sasl_ssl", "ssl"), "listeners[0].protocol", "without a password"),

@@ -117,3 +117,22 @@ def test_what_came_before_the_end_is_returned_before_the_end(
     buffer = bytearray(100)
     assert buffer[: transport.receive_into(memoryview(buffer))] == b"last words"
     assert transport.receive_into(memoryview(buffer)) == 0
+
+
+def test_unread_input_does_not_cost_the_peer_its_answers() -> None:
+    """A close with unread bytes is a reset, and a reset takes what the peer has not read yet."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        peer = socket.create_connection(listening.getsockname())
+        ours, _ = listening.accept()
+    ours.setblocking(False)
+    transport = PlainTransport(ours)
+    peer.sendall(b"a request nobody reads any more")
+    transport.send(deque(as_views([b"answer"])))
+    select.select([ours], [], [], 5)
+    transport.discard_input()
+    transport.close()
+    peer.settimeout(5)
+    time.sleep(0.05)
+    assert peer.recv(100) == b"answer"
+    assert peer.recv(100) == b""
+    peer.close()
