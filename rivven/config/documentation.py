@@ -221,6 +221,9 @@ def _rows_below(model: type[BaseModel], path: str) -> Iterator[str]:
             yield _key_row(where, info)
         else:
             yield from _rows_below(inner, where)
+        entry = _entry_of(info.annotation)
+        if entry is not None:
+            yield from _rows_below(entry, f"{where}[]")
 
 
 def _key_row(key: str, info: FieldInfo) -> str:
@@ -241,6 +244,11 @@ def _setting_row(setting: Setting, place: str) -> str:
 def _with_choices(info: FieldInfo) -> str:
     choices = [str(one) for one in get_args(info.annotation) if isinstance(one, str)]
     return f"{info.description} One of: {', '.join(choices)}." if len(choices) > 1 else str(info.description)
+
+
+def _entry_of(annotation: Any) -> type[BaseModel] | None:
+    """The model of a list's entries; None for other lists and what is no list."""
+    return _model_of(get_args(annotation)[0]) if get_origin(annotation) is list else None
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:
