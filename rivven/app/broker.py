@@ -115,6 +115,7 @@ class Broker:
         await self._storage.forget_unknown(metadata.image.topics_by_id)
         self._follow_metadata(metadata, replicas)
         self._groups = await self._open_groups(metadata, replicas)
+        await self._auditing.connect_topics(metadata, replicas)
         authentication.start(self._sessions, self._tasks)
         self._accept_connections(metadata, replicas, self._groups, authentication)
         self._start_background(metadata, replicas)
