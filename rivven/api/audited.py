@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from rivven.api.configs import ConfigResource
 from rivven.api.context import RequestContext
 from rivven.audit.events import (
     FAILURE,
@@ -218,11 +217,12 @@ DELETE_RECORDS = Audited(
 # -- settings ------------------------------------------------------------------------------------------------
 
 
+_CONFIGURED = {2: "topic", 4: "broker", 8: "broker-logger", 16: "client-metrics", 32: "group"}
+"""Wire codes of the config APIs, as in `configs.ConfigResource`."""
+
+
 def _configured(kind: int, name: str) -> str:
-    try:
-        return f"{ConfigResource(kind).name.lower().replace('_', '-')}:{name}"
-    except ValueError:
-        return f"resource-{kind}:{name}"
+    return f"{_CONFIGURED.get(kind, f'resource-{kind}')}:{name}"
 
 
 def _configs(request: Any, _version: int) -> list[Change]:
