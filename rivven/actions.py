@@ -119,8 +119,10 @@ BUILT_IN_ROLES: Mapping[str, tuple[Permit, ...]] = {
 
 
 def operations_for(action: str, resource_type: str) -> tuple[Operation, ...]:
-    """Kafka's operations for an action on a type of resource."""
+    """Kafka's operations for an action on a type of resource; an operation in capitals means itself."""
     by_type = ACTIONS.get(action)
+    if by_type is None and action in Operation.__members__ and Operation[action] > Operation.ALL:
+        return (Operation[action],)
     if by_type is None:
         raise WordError(f"No such action {action!r}; there are: {', '.join(ACTIONS)}.")
     if resource_type not in by_type:

@@ -17,6 +17,8 @@ from rivven.security.authz.authorizer import Action, Authorizer, Decision, Subje
 from rivven.security.authz.cedar.engine import Rules
 from rivven.security.authz.cedar.store import read_rules
 from rivven.security.authz.chain import AuthorizerChain
+from rivven.security.authz.roles import RoleDirectory
+from rivven.security.authz.roles_file import parse_roles
 from rivven.security.authz.sources import AuthorizerSettings, load_authorizers
 from rivven.testing.authorizers import AllowAll, DenyAll
 from rivven.types import AclBinding, Operation, PatternType, Permission, Principal, ResourceType
@@ -43,12 +45,29 @@ def policies() -> Rules:
         return read_rules(Path(directory))
 
 
+ROLES = b"""
+roles:
+  reader: {permissions: [{resource: "topic:*", actions: [consume]}, {resource: "group:g", actions: [join]}]}
+  a: {permissions: [{resource: "topic:a*", actions: ["*"]}, {resource: cluster, actions: [describe]}]}
+bindings:
+  reader: {users: [x, "*"], groups: [a]}
+  a: {groups: ["*", abc]}
+"""
+
+
+def roles() -> RoleDirectory:
+    directory = RoleDirectory()
+    directory.replace_file(parse_roles(ROLES, "rbac.yaml"))
+    return directory
+
+
 IMPLEMENTATIONS: dict[str, Callable[[], Authorizer]] = {
     "acl": lambda: load_authorizers(["acl"], AuthorizerSettings(), lambda: (1, RULES))["acl"],
     "acl, open by default": lambda: AclAuthorizer(lambda: (1, RULES), allow_everyone_if_no_acl_found=True),
     "cedar": lambda: load_authorizers(["cedar"], AuthorizerSettings(policies=policies), lambda: (1, ()))[
         "cedar"
     ],
+    "rbac": lambda: load_authorizers(["rbac"], AuthorizerSettings(roles=roles()), lambda: (1, ()))["rbac"],
     "deny all": DenyAll,
     "allow all": AllowAll,
 }
