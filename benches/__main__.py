@@ -23,6 +23,7 @@ def main() -> None:
         "start_and_idle",
         "compaction",
         "ten_thousand_partitions",
+        "authorisation",
     ]
     parser.add_argument("--only", action="append", choices=names, help="run this scenario (repeatable)")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="length of one measurement")

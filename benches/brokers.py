@@ -10,16 +10,28 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
 
 from tests.shipped.broker import ShippedBroker
-from tests.shipped.connection import Connection
+from tests.shipped.connection import Account, Connection
 
 START_SECONDS_MAX = 20.0
+ALLOW = AclPermissionType.ALLOW
 RELAXED = {"flush.messages": "9223372036854775807", "flush.ms": "9223372036854775807"}
 
 
@@ -46,10 +58,20 @@ class Rivven:
 
     name = "Rivven"
 
-    def __init__(self, directory: Path, settings: Mapping[str, object] | None = None) -> None:
-        open_to_all = {"authorization": {"super_users": ["User:admin", "User:ANONYMOUS"]}}
+    def __init__(
+        self,
+        directory: Path,
+        settings: Mapping[str, object] | None = None,
+        protocols: tuple[str, ...] = ("sasl_ssl", "plaintext"),
+        authorization: Mapping[str, object] | None = None,
+    ) -> None:
+        super_users = ["User:admin", "User:ANONYMOUS"]
+        self._protocol = protocols[-1]
         self.shipped = ShippedBroker(
-            directory, protocols=("sasl_ssl", "plaintext"), settings=settings, extra=open_to_all
+            directory,
+            protocols=protocols,
+            settings=settings,
+            extra={"authorization": {"super_users": super_users, **(authorization or {})}},
         )
 
     @property
@@ -64,10 +86,33 @@ class Rivven:
         return self.shipped.connection(protocol)
 
     def make_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> None:
-        _create(self.connection("plaintext"), name, partitions, config)
+        _create(self.connection(self._protocol), name, partitions, config)
+
+    def make_user(self, name: str) -> Account:
+        account = Account(name, "Bench-mark 42!")
+        info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
+        change = UserScramCredentialUpsertion(name, info, account.password.encode())
+        admin = self._admin()  # must outlive its futures
+        for future in admin.alter_user_scram_credentials([change]).values():
+            future.result(30)
+        return account
+
+    def allow_writing(self, rules: Sequence[tuple[str, str, ResourcePatternType]]) -> None:
+        """One rule for each (user, topic or prefix, pattern)."""
+        admin = self._admin()
+        for start in range(0, len(rules), 1000):
+            bindings = [
+                AclBinding(ResourceType.TOPIC, name, pattern, f"User:{user}", "*", AclOperation.WRITE, ALLOW)
+                for user, name, pattern in rules[start : start + 1000]
+            ]
+            for future in admin.create_acls(bindings, request_timeout=60).values():
+                future.result(60)
+
+    def _admin(self) -> AdminClient:
+        return AdminClient(self.connection(self._protocol).librdkafka())
 
     def drop_topic(self, name: str) -> None:
-        admin = AdminClient(self.connection("plaintext").librdkafka())
+        admin = self._admin()
         for future in admin.delete_topics([name]).values():
             future.result(30)
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shutil
+import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import ResourcePatternType
 
 from benches import measures
 from benches.brokers import RELAXED, Measured, Minimal, Rivven, Tansu, tansu_binary
 from benches.report import Report
 from benches.wire import error_codes, produce_request
+from tests.shipped.connection import Account
 
 SIZES = (100, 1024, 10_240)
 PARTITIONS = (1, 12)
@@ -24,6 +27,8 @@ MANY_TOPICS, MANY_PARTITIONS = 100, 100
 COMPACTED_MEGABYTES = 150
 COMPACTION_SECONDS_MAX = 30.0
 STALL_TARGET_MS = 20.0
+RULES, POLICIES = 10_000, 1_000
+AUTHORISATION_ROUNDS = 5  # each alternates with and without, so that the machine's moods meet both
 STALL_SAMPLES = 2000  # a 99.9th percentile of fewer than a thousand is the maximum
 Broker = TypeVar("Broker", bound=Measured)
 
@@ -154,6 +159,51 @@ class Scenarios:
             self._report.add("compaction", rivven.name, "until a fifth was left (at most)", elapsed, "s")
             self._stalls(rivven, "compaction")
 
+    def authorisation(self) -> None:
+        """Produce throughput of an ordinary user under many rules and policies, beside hardly any."""
+        few = self._ruled(1, None)
+        many = self._ruled(RULES, self._directory / "policies")
+        speeds: dict[str, list[float]] = {}
+        crowded = f"{RULES} rules and {POLICIES} policies"
+        with few as small, many as large:
+            for round_ in range(AUTHORISATION_ROUNDS):
+                for case, (rivven, account) in (
+                    ("1 rule", small),
+                    (f"{RULES} rules and {POLICIES} policies", large),
+                ):
+                    topic = f"orders-{round_}"
+                    rivven.make_topic(topic, 1, RELAXED)
+                    connection = rivven.connection("sasl_plaintext").as_user(account)
+                    speed = measures.produce_megabytes(connection, topic, 1, 100, self._seconds)[1]
+                    speeds.setdefault(case, []).append(speed)
+                    rivven.drop_topic(topic)
+        for case, values in speeds.items():
+            self._report.add("authorisation", "Rivven", f"100 B, {case}", statistics.median(values), "MB/s")
+        small_speed, large_speed = (statistics.median(values) for values in speeds.values())
+        cost = 100 * (1 - large_speed / small_speed)
+        self._report.add("authorisation", "Rivven", "cost of the rules", cost, "%", target="<= 3")
+
+    @contextlib.contextmanager
+    def _ruled(self, rules: int, policies: Path | None) -> Iterator[tuple[Rivven, Account]]:
+        """A broker with a user who may write topics by one of many rules, and where given by policies."""
+        engines: dict[str, object] = {"authorizers": ["acl"]}
+        if policies is not None:
+            policies.mkdir()
+            policies.joinpath("many.cedar").write_text(
+                "".join(
+                    f'@id("team-{number}")\npermit (principal == User::"user-{number}",'
+                    f' action == Action::"Write", resource == Topic::"team-{number}");\n'
+                    for number in range(POLICIES)
+                )
+            )
+            engines = {"authorizers": ["acl", "cedar"], "cedar": {"policy_dir": str(policies)}}
+        with self._rivven(authorization=engines, protocols=("sasl_plaintext",)) as rivven:
+            account = rivven.make_user("writer")
+            bindings = [("writer", "orders-", ResourcePatternType.PREFIXED)]
+            bindings += [(f"user-{n}", f"topic-{n}", ResourcePatternType.LITERAL) for n in range(rules - 1)]
+            rivven.allow_writing(bindings)
+            yield rivven, account
+
     def _fill(self, rivven: Rivven) -> float:
         producer = Producer(rivven.connection("plaintext").librdkafka() | {"linger.ms": 20})
         value = b"x" * 1000
@@ -248,11 +298,16 @@ class Scenarios:
         self._report.add("loop stalls", "hypervisor", f"{case}, stolen from all cores", stolen * 1000, "ms")
 
     @contextlib.contextmanager
-    def _rivven(self, settings: dict[str, object] | None = None) -> Iterator[Rivven]:
+    def _rivven(
+        self,
+        settings: dict[str, object] | None = None,
+        protocols: tuple[str, ...] = ("sasl_ssl", "plaintext"),
+        authorization: dict[str, object] | None = None,
+    ) -> Iterator[Rivven]:
         self._number += 1
         self._stolen_before = measures.stolen_seconds()
         directory = self._directory / f"rivven-{self._number}"
-        with _stopped(Rivven(directory, settings).start()) as broker:
+        with _stopped(Rivven(directory, settings, protocols, authorization).start()) as broker:
             yield broker
         shutil.rmtree(directory)  # its pages would be written back while the next broker is measured
 

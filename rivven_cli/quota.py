@@ -37,7 +37,7 @@ def quota() -> None:
 @click.argument("values", metavar="QUOTA=NUMBER...", nargs=-1, required=True)
 @output_option
 @pass_session
-def set_(session: Session, values: tuple[str, ...], output: str, **entity: str | None) -> None:
+def set_(session: Session, /, values: tuple[str, ...], output: str, **entity: str | None) -> None:
     """Set quotas: producer_byte_rate, consumer_byte_rate, request_percentage, controller_mutation_rate,
     connection_creation_rate."""
     _alter(session, _named(entity), dict(_value(text) for text in values), "set", output)
@@ -48,7 +48,7 @@ def set_(session: Session, values: tuple[str, ...], output: str, **entity: str |
 @click.argument("names", metavar="QUOTA...", nargs=-1, required=True)
 @output_option
 @pass_session
-def remove(session: Session, names: tuple[str, ...], output: str, **entity: str | None) -> None:
+def remove(session: Session, /, names: tuple[str, ...], output: str, **entity: str | None) -> None:
     """Remove quotas."""
     _alter(session, _named(entity), dict.fromkeys(names), "removed", output)
 
