@@ -72,11 +72,15 @@ def check(directory: Path, schema: Path | None, rbac: Path | None, output: str) 
 
 
 @policy.command("schema")
-def schema() -> None:
+@output_option
+def schema(output: str) -> None:
     """Print the schema policies are validated against."""
     from rivven.security.authz.cedar.vocabulary import schema_text
 
-    click.echo(schema_text(), nl=False)
+    if output == "table":
+        click.echo(schema_text(), nl=False)
+    else:
+        show_one(output, {"schema": schema_text()})
 
 
 @policy.command("list")

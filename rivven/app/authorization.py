@@ -35,7 +35,7 @@ def build_chain(
     tasks: Tasks,
 ) -> AuthorizerChain:
     """The chain every request is decided by. Raises StartFailed."""
-    policies = open_policies(config.authorization.cedar, "authorization.cedar", metrics, clock)
+    policies = open_policies(config.authorization.cedar, "authorization.cedar", roles, metrics, clock)
     if policies is not None:
         tasks.spawn(policies.watch(), "policies")
     settings = AuthorizerSettings(

@@ -8,16 +8,27 @@ from rivven.config.policies import CedarConfig
 from rivven.security.authz.cedar.binding import CedarMissing
 from rivven.security.authz.cedar.policies import PoliciesRefused
 from rivven.security.authz.cedar.store import PolicyStore, ReloadObserver
+from rivven.security.authz.cedar.vocabulary import ROLE
+from rivven.security.authz.roles import RoleDirectory
 
 
 def open_policies(
-    settings: CedarConfig | None, key: str, observer: ReloadObserver, clock: Clock
+    settings: CedarConfig | None,
+    key: str,
+    roles: RoleDirectory,
+    observer: ReloadObserver,
+    clock: Clock,
 ) -> PolicyStore | None:
-    """The policies the section `key` names, None when it names none. Raises StartFailed."""
+    """The policies the section `key` names, None when it names none; policies that name a role which is not
+    among `roles` are warned about. Raises StartFailed."""
+
+    def known() -> dict[str, frozenset[str]]:
+        return {ROLE: frozenset(role.name for role in roles.roles())}
+
     if settings is None or settings.policy_dir is None:
         return None
     try:
-        return PolicyStore(settings.policy_dir, settings.schema_path, observer, clock)
+        return PolicyStore(settings.policy_dir, settings.schema_path, observer, clock, known)
     except CedarMissing as error:
         raise StartFailed(str(error), "pip install 'rivven[cedar]'", ExitCode.CONFIG) from None
     except PoliciesRefused as refused:

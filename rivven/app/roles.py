@@ -31,8 +31,9 @@ def open_roles(config: Config, metadata: MetadataService, users: UserRoles, task
 class RolesFile:
     """Keeps a directory's file roles up to date; a file that cannot be used leaves the last good ones."""
 
-    def __init__(self, path: Path, directory: RoleDirectory) -> None:
+    def __init__(self, path: Path, directory: RoleDirectory, key: str = "authorization.rbac.file") -> None:
         self._path = path
+        self._key = key
         self._directory = directory
         self.watched = WatchedFiles("the roles file", lambda: [path], self.reload)
 
@@ -43,7 +44,7 @@ class RolesFile:
             self._load()
         except (OSError, ValueError) as error:
             raise StartFailed(
-                f"authorization.rbac.file: {error}",
+                f"{self._key}: {error}",
                 "correct the roles file, or name another",
                 ExitCode.CONFIG,
             ) from None

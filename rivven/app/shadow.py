@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from rivven.app.failures import ExitCode, StartFailed
 from rivven.app.policies import open_policies
+from rivven.app.roles import RolesFile
 from rivven.audit.events import (
     AUTHORIZATION,
     AuditEvent,
@@ -21,6 +22,7 @@ from rivven.clock import Clock
 from rivven.config.authorization import AuthorizationConfig
 from rivven.security.authz.acl import AclSource
 from rivven.security.authz.chain import AuthorizerChain
+from rivven.security.authz.rbac import ScopeCeiling
 from rivven.security.authz.shadow import Difference, Shadow
 from rivven.security.authz.sources import AuthorizerSettings, load_authorizers
 from rivven.security.extensions import UnknownExtension
@@ -67,7 +69,15 @@ def start_shadow(
     settings = parts.settings
     if wanted.allow_everyone_if_no_acl_found is not None:
         settings = replace(settings, allow_everyone_if_no_acl_found=wanted.allow_everyone_if_no_acl_found)
-    policies = open_policies(wanted.cedar, "authorization.shadow.cedar", _UncountedReloads(), clock)
+    if wanted.rbac.file is not None:
+        roles = settings.roles.without_file()
+        file = RolesFile(wanted.rbac.file, roles, "authorization.shadow.rbac.file")
+        file.open()
+        tasks.spawn(file.watched.run(), "watch the roles file of the candidate")
+        settings = replace(settings, roles=roles)
+    policies = open_policies(
+        wanted.cedar, "authorization.shadow.cedar", settings.roles, _UncountedReloads(), clock
+    )
     if policies is not None:
         settings = replace(settings, policies=lambda: policies.rules)
         tasks.spawn(policies.watch(), "policies of the candidate")
@@ -83,8 +93,8 @@ def start_shadow(
     candidate = AuthorizerChain(
         engines,
         super_users,
-        live.ceiling,
-        stamp=lambda: (live.version, policies and policies.version),
+        ScopeCeiling(settings.roles),
+        stamp=lambda: (live.version, settings.roles.version, policies and policies.version),
         engine_failed=lambda name, error: _log.error("the candidate's %s failed", name, exc_info=error),
     )
     shadow = Shadow(live, candidate, lambda difference: record(_event(difference)), metrics, clock)

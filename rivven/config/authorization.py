@@ -4,20 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator, model_validator
 
-from rivven.config.policies import SUPER_USERS_MAX, CedarConfig, ShadowConfig, super_user_names
-from rivven.config.values import FilePath, Strict
-
-
-class RbacConfig(Strict):
-    """Roles from a file."""
-
-    file: FilePath | None = Field(
-        default=None,
-        description=(
-            "A roles file (rbac.yaml): roles, and the users and groups that have them. Read again when it "
-            "changes; a file that cannot be used leaves the roles from before."
-        ),
-    )
+from rivven.config.policies import SUPER_USERS_MAX, CedarConfig, RbacConfig, ShadowConfig, super_user_names
+from rivven.config.values import Strict
 
 
 class AuthorizationConfig(Strict):

@@ -1,4 +1,6 @@
-"""The parts of `authorization` about Cedar policies and about trying a candidate beside what is in force."""
+"""The parts of `authorization` that a candidate can have too: roles, Cedar policies; and the candidate
+itself.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,18 @@ def super_user_names(names: list[str]) -> list[str]:
         if not colon or kind.lower() != "user" or not user:
             raise ValueError(f"{name!r} is not of the form User:name")
     return ["User:" + name.partition(":")[2] for name in names]
+
+
+class RbacConfig(Strict):
+    """Roles from a file."""
+
+    file: FilePath | None = Field(
+        default=None,
+        description=(
+            "A roles file (rbac.yaml): roles, and the users and groups that have them. Read again when it "
+            "changes; a file that cannot be used leaves the roles from before."
+        ),
+    )
 
 
 class CedarConfig(Strict):
@@ -43,15 +57,17 @@ class ShadowConfig(Strict):
     allow_everyone_if_no_acl_found: bool | None = Field(
         default=None, description="Its answer for resources without a rule; the one in force if not given."
     )
+    rbac: RbacConfig = Field(
+        default=RbacConfig(), description="Its roles file; the one in force if not given."
+    )
     cedar: CedarConfig | None = Field(default=None, description="Its policies; those in force if not given.")
 
     @property
     def given(self) -> bool:
         """Whether the candidate differs from what is in force at all."""
         parts = (self.authorizers, self.super_users, self.allow_everyone_if_no_acl_found)
-        return any(part is not None for part in parts) or (
-            self.cedar is not None and self.cedar.policy_dir is not None
-        )
+        policies = self.cedar.policy_dir if self.cedar is not None else None
+        return any(part is not None for part in (*parts, self.rbac.file, policies))
 
     @field_validator("super_users")
     @classmethod

@@ -93,11 +93,6 @@ class AuthorizerChain:
         self._engine_failed = engine_failed
 
     @property
-    def ceiling(self) -> Ceiling | None:
-        """What bounds decisions for tokens with a scope."""
-        return self._ceiling
-
-    @property
     def version(self) -> int:
         """Rises whenever an answer may have become another."""
         stamp = self._stamp()

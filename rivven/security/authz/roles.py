@@ -137,6 +137,10 @@ class RoleDirectory:
         self._compiled = _Compiled()
         self._rules: tuple[AclBinding, ...] = ()
 
+    def without_file(self) -> RoleDirectory:
+        """Another directory of the same metadata and users, for a roles file of its own."""
+        return RoleDirectory(self._store, self._users)
+
     # -- reading ---------------------------------------------------------------------------------------------
 
     @property
