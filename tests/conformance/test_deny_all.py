@@ -25,6 +25,8 @@ from rivven.security.authz.chain import AuthorizerChain
 from rivven.security.authz.roles import RoleDirectory
 from rivven.testing.authorizers import DenyAll
 from rivven.types import CLUSTER_NAME, Operation, PatternType, ResourceType
+from rivven_client.admin import AdminApi
+from rivven_client.profile import Profile
 from tests.conformance.answers import Names, error_codes
 from tests.conformance.calls import CALLS, VALUE
 from tests.conformance.client import Client, fresh
@@ -133,6 +135,8 @@ CHECKS: dict[ApiKey, tuple[list[list[Grant]], list[E]]] = {
     ApiKey.DELETE_ACLS: ([[C_ALTER]], [E.CLUSTER_AUTHORIZATION_FAILED]),
     ApiKey.DESCRIBE_USER_SCRAM_CREDENTIALS: ([[C_DESCRIBE]], [E.CLUSTER_AUTHORIZATION_FAILED]),
     ApiKey.ALTER_USER_SCRAM_CREDENTIALS: ([[C_ALTER]], [E.CLUSTER_AUTHORIZATION_FAILED]),
+    ApiKey.DESCRIBE_CLIENT_QUOTAS: ([[C_CONFIGS]], [E.CLUSTER_AUTHORIZATION_FAILED]),
+    ApiKey.ALTER_CLIENT_QUOTAS: ([[C_SET_CONFIGS]], [E.CLUSTER_AUTHORIZATION_FAILED]),
     ApiKey.DESCRIBE_LOG_DIRS: ([[C_DESCRIBE]], [E.CLUSTER_AUTHORIZATION_FAILED]),
     ApiKey.ELECT_LEADERS: ([[C_ALTER]], [E.CLUSTER_AUTHORIZATION_FAILED]),
     ApiKey.ALTER_PARTITION_REASSIGNMENTS: ([[C_ALTER]], [E.CLUSTER_AUTHORIZATION_FAILED]),
@@ -315,25 +319,93 @@ def _label(held: list[Grant]) -> str:
     return "+".join(f"{operation.name}-{kind.name}" for kind, operation in held)
 
 
+PREFIX = {TOPIC: "matrix-topic", GROUP: "matrix-group"}
+
+
+def by_rules(admin: Client, _broker: ShippedBroker, held: list[Grant]) -> Account:
+    """A user whom access rules give these grants, and all rights on another group: they must not help.
+    (Rights on some topic do help InitProducerId.)"""
+    account = admin.create_user()
+    for kind, operation in held:
+        if kind is CLUSTER:
+            admin.allow(account.user, operation, kind, CLUSTER_NAME)
+        else:
+            admin.allow(account.user, operation, kind, PREFIX[kind], pattern=PatternType.PREFIXED)
+    admin.allow(account.user, Operation.ALL, GROUP, "elsewhere")
+    return account
+
+
+def by_role(admin: Client, broker: ShippedBroker, held: list[Grant]) -> Account:
+    """A user to whom a role gives them."""
+    account, role = admin.create_user(), _label(held).replace("+", ".")
+    settings = broker.connection().librdkafka()
+    api = AdminApi(Profile("test", {k: str(v) for k, v in settings.items()}, broker.admin_url()))
+    permissions = [
+        {
+            "resource": "cluster" if kind is CLUSTER else f"{kind.name.lower()}:{PREFIX[kind]}*",
+            "actions": [operation.name],
+        }
+        for kind, operation in held
+    ]
+    elsewhere = {"resource": "group:elsewhere", "actions": ["*"]}
+    api.post("/v1/roles", {"name": role, "permissions": [*permissions, elsewhere]})
+    api.post(f"/v1/roles/{role}/members", {"members": [f"user:{account.user}"]})
+    return account
+
+
+def by_policy(admin: Client, _broker: ShippedBroker, held: list[Grant]) -> Account:
+    """A user whom the Cedar policies of `extra` give them."""
+    return admin.create_user(f"cedar-{_label(held)}")
+
+
+def policies() -> str:
+    """For each list of grants a user and its policies."""
+    found = []
+    for held in HELD:
+        user = f"cedar-{_label(held)}"
+        for number, (kind, operation) in enumerate(held):
+            action = "".join(word.capitalize() for word in operation.name.split("_"))
+            resource = {TOPIC: "Topic", GROUP: "ConsumerGroup", CLUSTER: "Cluster"}[kind]
+            named = f' when {{ resource.name like "{PREFIX[kind]}*" }}' if kind in PREFIX else ""
+            found.append(
+                f'@id("{user}-{number}")\npermit(principal == User::"{user}", action == Action::"{action}",'
+                f" resource is {resource}){named};\n"
+            )
+    return "".join(found)
+
+
+ENGINES = {"acl": by_rules, "rbac": by_role, "cedar": by_policy}
+
+
 @pytest.fixture(scope="module")
+def extra(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """Every engine at once: what one of them grants the others have no opinion about."""
+    directory = tmp_path_factory.mktemp("policies")
+    (directory / "matrix.cedar").write_text(policies())
+    return {
+        "authorization": {
+            "authorizers": list(ENGINES),
+            "super_users": ["User:admin"],
+            "cedar": {"policy_dir": str(directory)},
+        }
+    }
+
+
+@pytest.fixture(scope="module", params=ENGINES)
 def holder(
-    module_admin: Client, plain: Connection, names: Names
+    request: pytest.FixtureRequest,
+    module_admin: Client,
+    plain: Connection,
+    names: Names,
+    broker: ShippedBroker,
 ) -> Iterator[Callable[[list[Grant]], Client]]:
-    """Connections of users who hold these grants on every name of the matrix, and all rights elsewhere."""
+    """Connections of users who hold these grants on every name of the matrix, by one engine."""
     clients: dict[str, Client] = {}
 
     def connect(held: list[Grant]) -> Client:
         label = _label(held)
         if label not in clients:
-            account = module_admin.create_user()
-            for kind, operation in held:
-                if kind is CLUSTER:
-                    module_admin.allow(account.user, operation, kind, CLUSTER_NAME)
-                else:
-                    prefix = "matrix-topic" if kind is TOPIC else "matrix-group"
-                    module_admin.allow(account.user, operation, kind, prefix, pattern=PatternType.PREFIXED)
-            # All rights on another group: they must not help. (Rights on some topic do help InitProducerId.)
-            module_admin.allow(account.user, Operation.ALL, GROUP, "elsewhere")
+            account = ENGINES[request.param](module_admin, broker, held)
             clients[label] = Client(plain.as_user(account))
         return clients[label]
 
