@@ -1,7 +1,7 @@
 """Schemathesis against the Admin API of the shipped broker: whatever fits its document, and what does not.
 
-No answer may be a 5xx or differ from the document; the broker must live on and log no traceback. The tool runs
-as a process of its own. `make nightly` gives it longer.
+No answer may be a 5xx or differ from the document; the broker must live on and log no traceback. The tool
+runs as a process of its own. `make nightly` gives it longer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from rivven.types import Operation, ResourceType
+from tests.conformance.client import Client
+from tests.conformance.web import Web
 from tests.shipped.broker import ShippedBroker
+from tests.shipped.client_certificates import ClientAuthority, ClientFiles
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 SECONDS = min(int(os.environ.get("RIVVEN_FUZZ_SECONDS", "25")), 1_800)
@@ -25,14 +29,35 @@ EXCLUDED = {
 }
 
 
-def fuzz(broker: ShippedBroker, directory: Path, seed: int) -> subprocess.CompletedProcess[str]:
+def broker_for(directory: Path, authority: ClientAuthority) -> ShippedBroker:
+    """A broker whose fuzzer shows a certificate: it finds users in lists and takes their passwords away."""
+    settings = {"connection.failed.authentication.delay.ms": 1}
+    broker = ShippedBroker(directory, settings=settings)
+    broker.change(
+        admin={
+            "bind": "127.0.0.1:0",
+            "tls": {
+                "cert_path": str(broker.pki.certificate),
+                "key_path": str(broker.pki.key),
+                "client_auth": "optional",
+                "ca_path": str(authority.ca),
+            },
+        },
+        auth={"mtls_mapping": {"type": "common_name"}},
+    )
+    return broker
+
+
+def fuzz(
+    broker: ShippedBroker, certificate: ClientFiles, directory: Path, seed: int
+) -> subprocess.CompletedProcess[str]:
     command = [
         SCHEMATHESIS,
         "--no-color",
         "run",
         f"{broker.admin_url()}/openapi.json",
         *("--tls-verify", broker.pki.ca),
-        *("--auth", f"{broker.admin.user}:{broker.admin.password}"),
+        *("--request-cert", certificate.certificate, "--request-cert-key", certificate.key),
         *("--exclude-checks", ",".join(EXCLUDED)),
         *("--phases", "coverage,fuzzing"),
         *("--max-time", str(SECONDS), "--max-response-time", "10", "--request-timeout", "20"),
@@ -54,11 +79,17 @@ def test_every_answer_is_what_the_document_says(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     seed = random.randrange(2**31)
     print(f"seed {seed}")
-    settings = {"connection.failed.authentication.delay.ms": 1}
-    with ShippedBroker(tmp_path / "broker", settings=settings) as broker:
-        done = fuzz(broker, tmp_path, seed)
+    authority = ClientAuthority(tmp_path / "clients")
+    certificate = authority.issue("fuzzer")
+    with broker_for(tmp_path / "broker", authority) as broker:
+        with Client(broker.connection()) as admin:
+            for kind in (ResourceType.CLUSTER, ResourceType.USER, ResourceType.DELEGATION_TOKEN):
+                name = "kafka-cluster" if kind is ResourceType.CLUSTER else "*"
+                admin.allow("fuzzer", Operation.ALL, kind, name)
+        done = fuzz(broker, certificate, tmp_path, seed)
         assert done.returncode == 0, f"seed {seed}\n{done.stdout[-8000:]}\n{done.stderr[-2000:]}"
         assert "No issues found" in done.stdout, done.stdout[-3000:]
-        assert broker.running, broker.tail()
+        web = Web(broker.admin_url(), broker.pki.ca).with_certificate(certificate)
+        assert web.get("/v1/cluster").status == 200, "the fuzzer has locked itself out and tested nothing"
         assert broker.stop() == 0
     assert "Traceback" not in broker.log.read_text(errors="replace"), broker.tail()
