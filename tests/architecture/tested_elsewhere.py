@@ -54,6 +54,27 @@ ELSEWHERE = (
         "values and their bytes; every decided event of the family is written and read back there",
     ),
     Elsewhere(
+        ("rivven.audit.chain", "rivven.audit.requests", "rivven.audit.sinks", "rivven.audit.tail"),
+        ("unit/audit/test_trail.py", "unit/audit/test_file_sink.py", "unit/audit/test_verify.py"),
+        "one trail: what it chains is what its file holds and what verification reads",
+    ),
+    Elsewhere(
+        ("rivven.audit.signing",),
+        ("unit/audit/test_verify.py",),
+        "a signature is right when verification takes it and nobody else's",
+    ),
+    Elsewhere(
+        ("rivven.audit.reading", "rivven.audit.stream_sink", "rivven.api.audited", "rivven.http.admin.audit"),
+        ("conformance/test_audit.py", "interop/test_audit_outputs.py"),
+        "every changing API, route and output of the shipped broker, as its log and its readers have it",
+        through_process=True,
+    ),
+    Elsewhere(
+        ("rivven.config.audit",),
+        ("unit/config/test_audit.py",),
+        "refusals as a user meets them, and the words of events",
+    ),
+    Elsewhere(
         ("rivven.metadata.families",),
         ("unit/metadata/test_family.py",),
         "a list; what being on it means is tested with a family of the test's own",
