@@ -7,7 +7,7 @@ It must not know connections (sessions end themselves), nor what makes a credent
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
@@ -112,9 +112,10 @@ class Sessions:
         session.end(reason)
         return True
 
-    def recheck(self) -> int:
-        """Ask every validator about every session and end those that are no longer valid; how many."""
-        return sum(self._check(session) for session in self.all())
+    def recheck(self, some: Iterable[LiveSession] | None = None) -> int:
+        """Ask every validator about every session, or some, and end those that are no longer valid; how
+        many."""
+        return sum(self._check(session) for session in (self.all() if some is None else some))
 
     def _check(self, session: LiveSession) -> bool:
         """Whether the session had to end."""

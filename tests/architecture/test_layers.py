@@ -22,6 +22,7 @@ CLI_MAY_IMPORT = {
     "rivven_cli.actions": "the words of permissions have one table",
     "rivven_cli.passwords": "generates and judges passwords by the broker's rule",
     "rivven_cli.server": "starts the broker",
+    "rivven_cli.tls": "shows offline which principal a certificate names",
 }
 
 

@@ -83,7 +83,13 @@ def read_certificate(der: bytes) -> ClientCertificate:
             _milliseconds(parsed.not_valid_before_utc),
             _milliseconds(parsed.not_valid_after_utc),
         )
-    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except (
+        ValueError,
+        TypeError,
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
+    ) as error:
         raise MalformedCertificate(f"an unreadable certificate: {error}") from None
 
 

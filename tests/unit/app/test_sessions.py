@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
-from rivven.app.sessions import RECHECK_INTERVAL_S, SessionsFollowMetadata
+from rivven.app.sessions import RECHECK_INTERVAL_S, SESSIONS_PER_TURN, SessionsFollowMetadata
 from rivven.metadata.records import AclsAdded, ScramDeleted, TopicCreated
 from rivven.protocol.scram import ScramMechanism
 
@@ -21,13 +21,20 @@ class World:
         self.now = 100.0
         self.listeners: list[Callable[[tuple[Any, ...]], None]] = []
         self.rechecks = 0
+        self.sessions = 3
+        self.asked: list[int] = []
         SessionsFollowMetadata(self, self, self)  # type: ignore[arg-type]
 
     def on_commit(self, listener: Callable[[tuple[Any, ...]], None]) -> None:
         self.listeners.append(listener)
 
-    def recheck(self) -> int:
-        self.rechecks += 1
+    def all(self) -> Iterator[int]:
+        return iter(range(self.sessions))
+
+    def recheck(self, some: list[int]) -> int:
+        if not some or some[0] == 0:
+            self.rechecks += 1
+        self.asked += some
         return 0
 
     def monotonic(self) -> float:
@@ -57,8 +64,37 @@ async def test_commits_in_quick_succession_share_one() -> None:
     for _ in range(5):
         world.commit(DELETED)
     assert world.rechecks == 1
+    world.now += RECHECK_INTERVAL_S
     await asyncio.sleep(RECHECK_INTERVAL_S * 1.5)
     assert world.rechecks == 2, "what came after the first is not forgotten"
     world.now += 1
     world.commit(DELETED)
     assert world.rechecks == 3
+
+
+async def test_many_sessions_take_several_turns_and_none_is_left_out() -> None:
+    world = World()
+    world.sessions = 3 * SESSIONS_PER_TURN + 7
+    world.commit(DELETED)
+    assert len(world.asked) == SESSIONS_PER_TURN
+    world.commit(DELETED)  # in the middle: what was asked already must be asked again
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert world.asked == list(range(world.sessions))
+    await asyncio.sleep(RECHECK_INTERVAL_S * 1.5)
+    world.now += 1
+    await asyncio.sleep(RECHECK_INTERVAL_S * 1.5)
+    assert world.rechecks == 2
+    assert len(world.asked) == 2 * world.sessions
+
+
+async def test_a_multiple_of_a_turn_ends_too() -> None:
+    world = World()
+    world.sessions = 2 * SESSIONS_PER_TURN
+    world.commit(DELETED)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert world.asked == list(range(world.sessions))
+    world.now += 1
+    world.commit(DELETED)
+    assert len(world.asked) == 3 * SESSIONS_PER_TURN
