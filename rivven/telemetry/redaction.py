@@ -30,6 +30,10 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         rf"\1{HIDDEN}",
     ),
+    (
+        re.compile(r"rvn_([a-z2-7]{16})[0-9A-Za-z]{1,64}"),
+        rf"rvn_\1{HIDDEN}",
+    ),  # API token; its id is no secret
     (re.compile(r"(?i)\b(bearer|basic)\s{1,8}[A-Za-z0-9+/=._~-]{8,}"), rf"\1 {HIDDEN}"),
     (
         re.compile(r"(\bc=[A-Za-z0-9+/=]{1,64},r=[^,\s]{1,512},p=)[A-Za-z0-9+/=]+"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -26,7 +28,7 @@ from rivven_client.profile import Profile
 from tests.interop.programs import JavaPrograms
 from tests.interop.reference import Reference
 from tests.interop.samples import samples
-from tests.shipped.broker import ShippedBroker
+from tests.shipped.broker import RIVVEN, ShippedBroker
 from tests.shipped.connection import Account, Connection
 
 MECHANISMS = ["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN", "OAUTHBEARER"]
@@ -329,6 +331,47 @@ def test_tokens_of_others_take_permissions(
         owner.revoke(mine["info"]["id"])
     assert caught.value.kind is FailureKind.DENIED
     owner.revoke(for_owner["info"]["id"])
+
+
+def test_the_command_line(
+    owner: Tokens, broker: ShippedBroker, reference: Reference, topic: str, tmp_path: Path
+) -> None:
+    """create, list, rotate and revoke as a person types them."""
+    connection = broker.connection(account=OWNER)
+    file = connection.librdkafka_file(tmp_path / "client.properties")
+    with file.open("a") as more:
+        more.write(f"admin.url=https://localhost:{broker.ready['admin'].rpartition(':')[2]}\n")
+
+    def rivven(*arguments: str, code: int = 0) -> Any:
+        command = [RIVVEN, "--command-config", file, "auth", "token", *arguments, "-o", "json"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
+        assert done.returncode == code, f"{arguments}: {done.stdout}{done.stderr}"
+        return json.loads(done.stdout) if code == 0 else done.stderr
+
+    scope = f"topic:{topic}:produce,describe"
+    ranges = ["--allow-cidr", "127.0.0.0/8", "--allow-cidr", "::1/128"]
+    made = rivven("create", "--name", "typed", "--ttl", "365d", "--scope", scope, *ranges)
+    Tokens.secrets += [made["token"], made["kafka_password"]]
+    confluent_plain(broker.connection(), made["token"], topic, b"typed")
+    assert [row.value for row in reference.read(topic)] == [b"typed"]
+    listed = {one["id"]: one for one in rivven("list", "--owner", f"user:{OWNER.user}")}[made["id"]]
+    assert (listed["name"], listed["scope"]) == ("typed", [scope])
+    assert listed["last_used_from"] == "127.0.0.1"
+    year_ms = listed["expires_at_ms"] - listed["issued_at_ms"]
+    assert year_ms == 365 * 24 * HOUR_MS
+    rotated = rivven("rotate", "typed", "--overlap", "1h")
+    Tokens.secrets += [rotated["token"], rotated["kafka_password"]]
+    assert (rotated["id"], rotated["token"] != made["token"]) == (made["id"], True)
+    assert "no active token" in rivven("revoke", "not-there", "--yes", code=13)
+    twin = rivven("create", "--name", "typed")
+    Tokens.secrets += [twin["token"], twin["kafka_password"]]
+    assert "2 tokens are called" in rivven("revoke", "typed", "--yes", code=2)
+    assert rivven("revoke", made["id"], "--yes") == {"revoked": made["id"]}
+    assert made["id"] not in {one["id"] for one in rivven("list")}
+    assert {one["state"] for one in rivven("list", "--all") if one["id"] == made["id"]} == {"revoked"}
+    assert "body.scope" in rivven("create", "--name", "x", "--scope", "topic:x:fly", code=16)
+    assert "not '1 year'" in rivven("create", "--name", "x", "--ttl", "1 year", code=2)
+    assert "not allowed" in rivven("create", "--name", "x", "--owner", "user:admin", code=12)
 
 
 # -- Java and Kafka's own tool -------------------------------------------------------------------------------

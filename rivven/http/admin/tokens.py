@@ -10,7 +10,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rivven.actions import WordError
-from rivven.api.tokens import TokenService, TokenTerms, may_manage_tokens
+from rivven.api.tokens import TokenService, TokenTerms, may_manage_tokens, visible_tokens
 from rivven.errors import ErrorCode, RivvenError
 from rivven.http.admin.pages import Listing, PageQuery, page
 from rivven.http.admin.problems import not_found
@@ -138,11 +138,11 @@ def routes(tokens: TokenService) -> list[Route]:
     async def listing(call: Call) -> Listing[TokenInfo]:
         call.access.about_oneself()
         wanted = [one for one in tokens.all() if call.query.owner in ("", str(one.owner))]
-        seen = _visible(call, wanted)
+        seen = await visible_tokens(call.access, wanted)
         return page(seen, lambda one: one.token_id, lambda one: _shown(one, tokens.now_ms()), call.query)
 
     async def show(call: Call) -> TokenInfo:
-        return _shown(_seen(call, tokens), tokens.now_ms())
+        return _shown(await _seen(call, tokens), tokens.now_ms())
 
     async def create(call: Call) -> TokenSecret:
         _refuse_tokens(call)
@@ -234,12 +234,12 @@ def _changeable(call: Call, tokens: TokenService) -> Token:
     return token
 
 
-def _seen(call: Call, tokens: TokenService) -> Token:
+async def _seen(call: Call, tokens: TokenService) -> Token:
     token = tokens.find(call.path["id"])
     if token is None:
         raise _missing(call)
     call.access.about_oneself()
-    if not _visible(call, [token]):
+    if not await visible_tokens(call.access, [token]):
         raise denied()
     return token
 
@@ -248,19 +248,6 @@ def _missing(call: Call) -> Exception:
     """404 for who may see any token of this id, else what somebody else's would get."""
     call.require(Operation.DESCRIBE, ResourceType.DELEGATION_TOKEN, call.path["id"])
     return not_found("there is no such token")
-
-
-def _visible(call: Call, tokens: list[Token]) -> list[Token]:
-    """As API 41: owners and renewers see theirs."""
-    me = call.subject.principal
-    others = [token for token in tokens if not token.may_renew(me)]
-    owners = call.access.filter(
-        Operation.DESCRIBE_TOKENS, ResourceType.USER, {str(token.owner) for token in others}
-    )
-    hidden = [token.token_id for token in others if str(token.owner) not in owners]
-    allowed = call.access.filter(Operation.DESCRIBE, ResourceType.DELEGATION_TOKEN, hidden)
-    unseen = set(hidden) - allowed
-    return [token for token in tokens if token.token_id not in unseen]
 
 
 def _secret(token: Token, new: NewToken, now_ms: int) -> TokenSecret:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from rivven.api import delegation_tokens
-from rivven.api.delegation_tokens import TOKENS_A_TURN, DelegationTokenHandlers
+from rivven.api import delegation_tokens, tokens
+from rivven.api.delegation_tokens import DelegationTokenHandlers
+from rivven.api.tokens import TOKENS_A_TURN
 from rivven.errors import ErrorCode, RivvenError
 from rivven.metadata.token_records import Token, TokenSecret, TokenStored
 from rivven.protocol import messages as m
@@ -105,14 +106,14 @@ async def test_many_tokens_are_looked_at_in_turns(
         )
         world.metadata.image.apply(TokenStored(token))
     turns = 0
-    sleep = delegation_tokens.asyncio.sleep
+    sleep = tokens.asyncio.sleep
 
     async def counted(seconds: float) -> None:
         nonlocal turns
         turns += 1
         await sleep(seconds)
 
-    monkeypatch.setattr(delegation_tokens.asyncio, "sleep", counted)
+    monkeypatch.setattr(tokens.asyncio, "sleep", counted)
     request = m.DescribeDelegationTokenRequest(owners=None)
     answer = await handlers.describe_delegation_token(world.context(), request)
     assert turns == 3

@@ -88,6 +88,14 @@ def test_a_canary_never_reaches_the_log(stream: io.StringIO, format_name: str) -
     assert "ValueError" in text
 
 
+def test_an_api_token_loses_its_secret_and_keeps_its_id() -> None:
+    said = redact_text(
+        "login with rvn_abcdefghijkl2345003aUlTJC7tjlCTQj2uNU3MFagCXG9LRKRcwGkBIDlf1xy0bY failed"
+    )
+    assert said == f"login with rvn_abcdefghijkl2345{HIDDEN} failed"
+    assert redact_text("a token begins with rvn_") == "a token begins with rvn_"
+
+
 def test_redaction_leaves_ordinary_text_alone_and_bounds_it() -> None:
     text = "topic orders created with 3 partitions by User:alice, c=1,r=2"
     assert redact_text(text) == text
@@ -109,6 +117,8 @@ def test_redaction_leaves_ordinary_text_alone_and_bounds_it() -> None:
         'password="',
         "password = ",
         "bearer ",
+        "rvn_",
+        "rvn_abcdefghijkl2345",
         "-----BEGIN PRIVATE KEY-----",
         "\\\\",
     ],
