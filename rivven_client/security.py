@@ -5,6 +5,7 @@ Passwords go to librdkafka, which sends only the salted hash (KIP-554); nothing 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from rivven_client.failures import ClientFailed, FailureKind
 
 MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 DEFAULT_ITERATIONS = 8192  # Kafka's servers accept 4,096 to 16,384 through this API
+SALT_BYTES = 32  # as the broker makes them: a login shows the length of the salt to everybody
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def put_user(
 
     alterations: list[Any] = [
         UserScramCredentialUpsertion(
-            user, ScramCredentialInfo(_mechanism(name), iterations), password.encode()
+            user, ScramCredentialInfo(_mechanism(name), iterations), password.encode(), os.urandom(SALT_BYTES)
         )
         for name in mechanisms
     ]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rivven.app.failures import ExitCode, StartFailed
-from rivven.app.users_file import UsersFile
 from rivven.clock import Clock
 from rivven.config.models import Config
 from rivven.metadata.records import ScramDeleted, ScramUpserted
@@ -24,6 +23,9 @@ from rivven.security.extensions import UnknownExtension
 from rivven.security.sessions import Sessions
 from rivven.tasks import Tasks
 from rivven.telemetry import Metrics
+
+if TYPE_CHECKING:
+    from rivven.app.users_file import UsersFile
 
 _OF_USERS = (ScramUpserted, ScramDeleted, UserSettingsChanged, UserForgotten)
 
@@ -48,6 +50,8 @@ class Authentication:
         self.external_names = ExternalNames(OwnNames(self.users, super_users))
         self._file: UsersFile | None = None
         if config.auth.users_file is not None:
+            from rivven.app.users_file import UsersFile  # with its YAML parser, which others do not need
+
             self._file = UsersFile(config.auth.users_file, self.users, metrics)
             self._file.load()
         metadata.on_commit(self._committed)

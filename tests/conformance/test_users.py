@@ -16,6 +16,9 @@ from rivven.protocol import messages as m
 from rivven.protocol.api import ApiKey
 from rivven.protocol.scram import ScramMechanism, client_first, derive_verifier, format_verifier
 from rivven.protocol.scram import parse_server_first as parse_challenge
+from rivven.security.authn.credentials import DEFAULT_SHAPES
+from rivven_client.admin import AdminApi, path
+from rivven_client.profile import Profile
 from tests.conformance.client import Client, fresh
 from tests.conformance.live import PROMISED_S, Live
 from tests.conformance.process import LogTail, metric
@@ -96,6 +99,16 @@ def logs_in(broker: ShippedBroker, account: Account, mechanism: str = "PLAIN") -
         return False
 
 
+def challenge(broker: ShippedBroker, user: str) -> tuple[bytes, int]:
+    """Salt and iterations that somebody without a password is shown."""
+    with Client(broker.connection(), login=False) as client:
+        request = m.SaslHandshakeRequest(mechanism=SCRAM[0])
+        client.call(ApiKey.SASL_HANDSHAKE, 1, request)
+        first = client_first(user, "nonce")
+        answer = parse_challenge(client.token(first.message), first)
+        return answer.salt, answer.iterations
+
+
 def rivven(broker: ShippedBroker, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A command of the administrator."""
     file = broker.connection().librdkafka_file(broker.directory / "admin.properties")
@@ -146,18 +159,10 @@ class TestLoggingIn:
         assert refused.value.text == ",".join(SCRAM)
 
     def test_the_salt_of_an_unknown_user_survives_a_restart(self, own_directory: Path) -> None:
-        def challenge(broker: ShippedBroker) -> tuple[bytes, int]:
-            with Client(broker.connection(), login=False) as client:
-                request = m.SaslHandshakeRequest(mechanism=SCRAM[0])
-                client.call(ApiKey.SASL_HANDSHAKE, 1, request)
-                first = client_first("nobody", "nonce")
-                answer = parse_challenge(client.token(first.message), first)
-                return answer.salt, answer.iterations
-
         with ShippedBroker(own_directory) as broker:
-            before = challenge(broker)
+            before = challenge(broker, "nobody")
             broker.restart()
-            assert challenge(broker) == before
+            assert challenge(broker, "nobody") == before
 
 
 class TestFileChanges:
@@ -309,6 +314,8 @@ class TestCommands:
         assert facts["groups"] == ["dev"]
         account = Account(name, facts["password"])
         assert logs_in(broker, account)
+        salt, iterations = challenge(broker, name)
+        assert (iterations, len(salt)) in DEFAULT_SHAPES, "what our command makes looks like a decoy"
         shown = json.loads(rivven(broker, "user", "show", name, "-o", "json").stdout)
         assert shown["mechanisms"] == {"SCRAM-SHA-256": 8192, "SCRAM-SHA-512": 8192}
         assert (shown["enabled"], shown["groups"], shown["source"]) == (True, ["dev"], "metadata")
@@ -357,6 +364,21 @@ class TestCommands:
         for name in made:
             assert logs_in(broker, Account(name, "Hashed-Pa55word"))
             assert not logs_in(broker, Account(name, "hashed-Pa55word"))
+
+
+def test_the_admin_api_makes_typed_passwords_as_configured(own_directory: Path) -> None:
+    keys: dict[str, Any] = {"auth": {"mechanism": "plain", "scram": {"iterations": 5000}}}
+    with ShippedBroker(own_directory, extra=keys) as broker:
+        connection = broker.connection().with_mechanism("PLAIN")
+        settings = {name: str(value) for name, value in connection.librdkafka().items()}
+        api = AdminApi(Profile("test", settings, broker.admin_url()))
+        made = api.post(path("users"), {"name": "ann", "password": "Typed-Pa55word"})
+        assert made["user"]["mechanisms"] == {"SCRAM-SHA-256": 5000, "SCRAM-SHA-512": 5000}
+        assert logs_in(broker, Account("ann", "Typed-Pa55word"))
+        assert not logs_in(broker, Account("ann", "typed-Pa55word"))
+        with pytest.raises(Refused) as refused:
+            Client(broker.connection())
+        assert refused.value.code == ErrorCode.UNSUPPORTED_SASL_MECHANISM
 
 
 class TestStarts:

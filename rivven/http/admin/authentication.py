@@ -114,7 +114,12 @@ class RequestAuthentication:
         self._observer.authentication_failed(mechanism)
         self._record(FAILURE, mechanism, peer, "", reason)
         _log.warning("authentication from %s on admin by %s failed: %s", peer.host, mechanism, reason)
-        await asyncio.sleep(self._admission.authentication_failed(peer.host, self._clock.monotonic()))
+        delay = self._admission.authentication_failed(peer.host, self._clock.monotonic())
+        if self._admission.hold_failure(peer.host):
+            try:
+                await asyncio.sleep(delay)
+            finally:
+                self._admission.failure_answered(peer.host)
         raise unauthenticated()
 
     def _record(self, result: str, mechanism: str, peer: Peer, principal: str, reason: str) -> None:

@@ -50,14 +50,16 @@ class Decoys:
         self._key = key
         self._shapes = tuple(shapes)
 
-    def verifier(self, user: str, mechanism: ScramMechanism) -> ScramVerifier:
+    def verifier(self, user: str, mechanism: ScramMechanism, like: Shape | None = None) -> ScramVerifier:
         """A verifier no password satisfies. Its keys are a hash of the name, not of any password.
 
-        The shape is the one whose keyed hash with the name is greatest: a shape that comes or goes changes
-        the decoys that use it and no others.
+        The shape is `like`, for a user that has a verifier of the other mechanism only: unknown users show
+        one shape in both. Else the one whose keyed hash with the name is greatest: a shape that comes or goes
+        changes the decoys that use it and no others.
         """
         name = user.encode("utf-8", errors="surrogatepass")
         shape = max(self._shapes, key=lambda one: self._derive(b"shape %d %d" % one, name, 8))
+        shape = like or shape
         what = mechanism.value.encode()
         return ScramVerifier(
             mechanism,

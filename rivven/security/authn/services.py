@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from rivven.protocol.scram import ScramMechanism, ScramVerifier
 from rivven.security.authn.authenticator import Authenticated, Rejected
 from rivven.security.authn.bearer import BearerAuthentication
-from rivven.security.authn.credentials import Decoys
+from rivven.security.authn.credentials import Decoys, Shape
 from rivven.security.authn.tokens import TokenAuthentication
 from rivven.security.authn.users import Users
 
@@ -63,7 +63,8 @@ class AuthenticationServices:
 
     def decoy_verifier(self, user: str, mechanism: ScramMechanism) -> ScramVerifier:
         """See `Credentials.decoy_verifier`."""
-        return self._decoys.verifier(user, mechanism)
+        like = self.users.scram_shape(user)
+        return self._decoys.verifier(user, mechanism, Shape(*like) if like is not None else None)
 
     def identity(self, user: str) -> Authenticated | None:
         """See `Credentials.identity`."""

@@ -134,6 +134,13 @@ class Users:
             return None
         return next((one for one in known.verifiers if one.mechanism is mechanism), None)
 
+    def scram_shape(self, name: str) -> tuple[int, int] | None:
+        """Iterations and salt length of a user's first SCRAM verifier; None also for a disabled user."""
+        known = self._file.get(name) or self._store.find(name)
+        if known is None or not known.enabled or not known.verifiers:
+            return None
+        return known.verifiers[0].iterations, len(known.verifiers[0].salt)
+
     def password_verifier(self, name: str) -> PasswordVerifier | None:
         """What a password in the clear is checked against; None also for a disabled user."""
         file_user = self._file.get(name)

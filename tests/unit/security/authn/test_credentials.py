@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from rivven.config.authentication import ScramConfig
 from rivven.protocol import scram
 from rivven.protocol.scram import ScramMechanism, ScramVerifier
 from rivven.security.authn.credentials import DEFAULT_SHAPES, SHAPES_MAX, Decoys, Shape
+from rivven.security.authn.passwords import TYPED_ITERATIONS
+from rivven_cli import user
 
 SHA_256, SHA_512 = ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512
 KEY = b"k" * 32
@@ -41,7 +44,7 @@ def test_the_decoy_of_a_name_is_the_same_in_every_process_and_another_under_anot
     assert Decoys(b"o" * 32).verifier("mallory", SHA_256).salt[:8] != first.salt[:8]
 
 
-def test_a_user_without_a_decoys_choice_has_one_shape_in_both_mechanisms_but_other_salts() -> None:
+def test_an_unknown_user_has_one_shape_in_both_mechanisms_but_other_salts() -> None:
     decoys = Decoys(KEY)
     for name in ("m", "n", "o"):
         short, long = decoys.verifier(name, SHA_256), decoys.verifier(name, SHA_512)
@@ -51,6 +54,10 @@ def test_a_user_without_a_decoys_choice_has_one_shape_in_both_mechanisms_but_oth
 
 def test_the_default_table_holds_what_our_tools_and_kafkas_make() -> None:
     assert {(8_192, 32), (600_000, 32), (4_096, 26)} <= set(DEFAULT_SHAPES)
+    assert {(user.GENERATED_ITERATIONS, 32), (user.TYPED_ITERATIONS, 32)} <= set(DEFAULT_SHAPES)
+    configured = ScramConfig().decoy_shapes
+    assert [(one.iterations, one.salt_bytes) for one in configured] == list(DEFAULT_SHAPES)
+    assert ScramConfig().iterations == TYPED_ITERATIONS
 
 
 @pytest.mark.parametrize("shapes", [(), tuple(Shape(4096 + i, 32) for i in range(SHAPES_MAX + 1))])

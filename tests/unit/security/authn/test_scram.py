@@ -249,6 +249,14 @@ class TestUnknownUsers:
         known, unknown = self.challenge(directory, "alice"), self.challenge(directory, "mallory")
         assert (len(unknown.salt), unknown.iterations) == (len(known.salt), known.iterations)
 
+    def test_a_user_without_the_mechanism_shows_the_shape_it_has_in_the_other(self) -> None:
+        """Unknown users show one shape in both mechanisms, so a known one must not show two."""
+        for salt_bytes in (18, 26, 40):
+            known = ScramVerifier(SHA_512, b"s" * salt_bytes, 5000, b"a" * 64, b"b" * 64)
+            shown = self.challenge(Directory(("alice", known)), "alice")
+            assert (len(shown.salt), shown.iterations) == (salt_bytes, 5000)
+            assert shown.salt != known.salt
+
     def test_the_same_work_is_done(self) -> None:
         """Calls of the primitives, not seconds: exact on every machine."""
         calls: dict[str, int] = {}
