@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 from pydantic import Field, field_validator
@@ -12,7 +13,7 @@ from rivven.config.values import Address, HostPort, Strict, parse_address
 NAMES_MAX = 32  # compared with the Host header of every request
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|[0-9a-f:.]{2,45}")
+_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 
 class AdminConfig(Strict):
@@ -47,6 +48,14 @@ class AdminConfig(Strict):
     def _are_host_names(cls, names: list[str]) -> list[str]:
         lowered = [name.lower().removeprefix("[").removesuffix("]") for name in names]
         for name in lowered:
-            if not _HOST_NAME.fullmatch(name):
+            if not _HOST_NAME.fullmatch(name) and not _is_address(name):
                 raise ValueError(f"{name!r} is not a host name or address (without port)")
         return lowered
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -43,7 +43,6 @@ ELSEWHERE = (
             "rivven.config.authorization",
             "rivven.config.quotas",
             "rivven.config.policies",
-            "rivven.config.admin",
         ),
         ("unit/config/test_load.py",),
         "refusals are tested as a user meets them: file, key and reason of a whole file",
@@ -309,8 +308,13 @@ ELSEWHERE = (
         "what both HTTP listeners stand on",
     ),
     Elsewhere(
-        ("rivven.http.admin.broker", "rivven.http.admin.catalogue", "rivven.http.admin.services"),
-        ("conformance/test_admin_api.py",),
+        (
+            "rivven.http.admin.broker",
+            "rivven.http.admin.catalogue",
+            "rivven.http.admin.manual",
+            "rivven.http.admin.services",
+        ),
+        ("conformance/test_admin_api.py", "dev/test_admin_manual.py"),
         "the table as the shipped command serves it",
         through_process=True,
     ),

@@ -136,3 +136,34 @@ def test_a_file_of_profiles_without_a_default_falls_through(tmp_path: Path) -> N
     assert read_profile(tmp_path / "config" / "rivven" / "profiles.yaml", None, env) is None
     with pytest.raises(ProfileError, match="no server"):
         find_profile(env=env, directory=tmp_path)
+
+
+def test_the_admin_api_has_keys_of_its_own_which_librdkafka_never_sees(tmp_path: Path) -> None:
+    path = tmp_path / "client.properties"
+    path.write_text(PROPERTIES + f"admin.url=https://broker:9094\nadmin.token={CANARY}\n")
+    profile = find_profile(command_config=path, env={})
+    assert (profile.admin_url, profile.admin_token) == ("https://broker:9094", CANARY)
+    assert not [key for key in profile.settings if key.startswith("admin.")]
+    assert CANARY not in repr(profile)
+    assert profile.with_servers("other:9092").admin_url == "https://broker:9094"
+
+
+def test_the_development_server_names_its_admin_api_beside_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "client.properties"
+    path.write_text(PROPERTIES)
+    assert find_profile(command_config=path, env={}).admin_url == ""
+    (tmp_path / "admin.properties").write_text("admin.url=https://localhost:1\nsasl.username=mallory\n")
+    profile = find_profile(command_config=path, env={})
+    assert (profile.admin_url, profile.settings["sasl.username"]) == ("https://localhost:1", "admin")
+    path.write_text(PROPERTIES + "admin.url=https://mine:2\n")
+    assert find_profile(command_config=path, env={}).admin_url == "https://mine:2"
+
+
+def test_a_token_in_a_named_profile_is_a_reference(tmp_path: Path) -> None:
+    text = "profiles: {a: {bootstrap.servers: 'b:1', admin.url: 'https://b:2', admin.token: %s}}\n"
+    env = stored(tmp_path, text % "env:TOKEN")
+    assert find_profile(profile="a", env=env | {"TOKEN": CANARY}).admin_token == CANARY
+    (tmp_path / "config" / "rivven" / "profiles.yaml").write_text(text % CANARY)
+    with pytest.raises(ProfileError, match="must be a reference") as caught:
+        find_profile(profile="a", env=env)
+    assert CANARY not in str(caught.value)

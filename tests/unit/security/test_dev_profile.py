@@ -12,11 +12,13 @@ import pytest
 
 from rivven.security.bootstrap import FirstAdmin, make_first_admin
 from rivven.security.dev_profile import (
+    ADMIN_FILE,
     CLIENT_FILE,
     JAVA_CLIENT_FILE,
     first_start_lines,
     later_start_lines,
     update_address,
+    write_admin_file,
     write_client_files,
 )
 from rivven.testing.canary import leaks
@@ -146,3 +148,14 @@ def test_a_later_start_says_where_the_login_is(tmp_path: Path, monkeypatch: pyte
     [line] = later_start_lines(tmp_path / "data" / "dev", "localhost:9092")
     assert "localhost:9092" in line
     assert "data/dev/client.properties" in line
+
+
+def test_where_the_admin_api_is_stands_in_a_file_of_its_own(tmp_path: Path) -> None:
+    """librdkafka refuses a file with keys it does not know, and kcat reads the others."""
+    write_admin_file(tmp_path, "https://localhost:9094")
+    path = tmp_path / ADMIN_FILE
+    assert path.read_text() == "admin.url=https://localhost:9094\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    write_admin_file(tmp_path, "")
+    write_admin_file(tmp_path, "")
+    assert not path.exists(), "an address of an earlier start leads nowhere"
