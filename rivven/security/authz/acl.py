@@ -33,6 +33,8 @@ def describe_rule(rule: AclBinding) -> str:
 class AclAuthorizer:
     """Decides by stored ACL rules."""
 
+    steady = True
+
     def __init__(
         self,
         source: AclSource,

@@ -5,7 +5,8 @@ no opinion everywhere refuses, whatever the order of the engines. What would be 
 too - must last fit the scope of the token that came with it. An engine that fails or answers another number
 of questions than it was asked has denied.
 
-It must not cache: engines do, and know when their answers become stale.
+Engines cache, and know when their answers become stale. The chain remembers joined decisions only where all
+engines are `steady` and a stamp tells it when anything has changed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ SUPER_USERS = "super-users"
 
 SCOPE = "scope"
 """The name under which a token's scope appears as an engine in decisions."""
+
+KNOWN_MAX = 65_536
+"""Remembered decisions. Names come from clients, so the memory must end somewhere."""
 
 _SUPER_USER = Decision.allow("super user", engine=SUPER_USERS, rule="authorization.super_users")
 _NO_ENGINE = Decision.deny("no authorizer is configured")
@@ -69,7 +73,8 @@ class AuthorizerChain:
     """Itself an `Authorizer`. `engines` maps the name an engine has in the configuration to the engine.
 
     `stamp` gives a value that differs after any change of rules, roles, users, policies or topics; `version`
-    rises when it does.
+    rises when it does. An engine with a true attribute `steady` answers by nothing but the subject's key, the
+    action and what the stamp covers.
     """
 
     def __init__(
@@ -79,7 +84,7 @@ class AuthorizerChain:
         ceiling: Ceiling | None = None,
         observer: DecisionObserver | None = None,
         *,
-        stamp: Callable[[], Hashable] = tuple,
+        stamp: Callable[[], Hashable] | None = None,
         engine_failed: EngineFailed = lambda _name, _error: None,
     ) -> None:
         self.engines = dict(engines)
@@ -87,19 +92,32 @@ class AuthorizerChain:
         self.observer: DecisionObserver = observer or Unobserved()
         self._pairs = tuple(self.engines.items())
         self._ceiling = ceiling
-        self._stamp = stamp
-        self._stamped: Hashable = stamp()
+        self._stamp: Callable[[], Hashable] = stamp or tuple
+        self._stamped: Hashable = self._stamp()
         self._version = 1
+        self._remembers = stamp is not None and all(
+            getattr(engine, "steady", False) for engine in self.engines.values()
+        )
+        self._known: dict[tuple[str, ...], dict[tuple[str, int], Decision]] = {}
+        self._known_count = 0
         self._engine_failed = engine_failed
 
     @property
     def version(self) -> int:
         """Rises whenever an answer may have become another."""
+        self._refresh()
+        return self._version
+
+    def _refresh(self) -> None:
         stamp = self._stamp()
         if stamp != self._stamped:
             self._stamped = stamp
             self._version += 1
-        return self._version
+            self._forget()
+
+    def _forget(self) -> None:
+        self._known = {}
+        self._known_count = 0
 
     # -- deciding --------------------------------------------------------------------------------------------
 
@@ -143,13 +161,42 @@ class AuthorizerChain:
         if subject.key[0] in self.super_users:
             decision = _SUPER_USER
         else:
-            pairs, actions = self._pairs, (action,)
-            if len(pairs) == 1:
-                name, engine = pairs[0]
-                decision = self._ask(name, engine, subject, actions)[0]
-            else:
-                decision = combine([self._ask(name, engine, subject, actions)[0] for name, engine in pairs])
+            decision = self._recalled(subject, action) if self._remembers else self._combined(subject, action)
         return decision if subject.scope is None else self._within(subject, action, decision)
+
+    def _recalled(self, subject: Subject, action: Action) -> Decision:
+        self._refresh()
+        known = self._known.get(subject.key)
+        if known is None:
+            known = self._known[subject.key] = {}
+        operation, resource_type, name = action
+        # One number for both: members of an Enum are hashed by Python code, which would take half the time.
+        key = (name, resource_type << 8 | operation)
+        decision = known.get(key)
+        if decision is None:
+            decision = self._combined(subject, action)
+            if decision.verdict is not Verdict.DENY or decision.rule:  # not what an engine's failure denied
+                self._known_count += 1
+                if self._known_count > KNOWN_MAX:
+                    self._forget()
+                known[key] = decision
+        return decision
+
+    def _combined(self, subject: Subject, action: Action) -> Decision:
+        """What `combine` says of one action, without building what a single grant does not need."""
+        actions = (action,)
+        granted = None
+        asked = []
+        for name, engine in self._pairs:
+            decision = self._ask(name, engine, subject, actions)[0]
+            verdict = decision.verdict
+            if verdict is Verdict.DENY:
+                return decision
+            if verdict is Verdict.ALLOW:
+                granted = granted or decision
+            elif granted is None:
+                asked.append(decision)
+        return granted or combine(asked)
 
     def explain(self, subject: Subject, action: Action) -> Explanation:
         """The decision, and what every engine says even where super users or a denial cut the question

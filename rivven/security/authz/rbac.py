@@ -31,10 +31,12 @@ _ANYWHERE = ""
 class RbacAuthorizer:
     """Decides by the roles of a subject."""
 
+    steady = True
+
     def __init__(self, roles: RoleDirectory) -> None:
         self._roles = roles
         self.book = RuleBook(ENGINE, roles.rules, self._words)
-        self._roles_version = roles.version
+        self._roles_version = -1
 
     def authorize(self, subject: Subject, actions: Sequence[Action]) -> list[Decision]:
         """One decision per action, in order."""
@@ -48,10 +50,10 @@ class RbacAuthorizer:
     def view(self, subject: Subject) -> View:
         """The subject's roles as they are now."""
         book = self.book
-        book.refresh()
         version = self._roles.version
-        if version != self._roles_version:
+        if version != self._roles_version:  # rules of roles never change without it
             self._roles_version = version
+            book.refresh()
             book.forget()
         view = book.views.get(subject.key)
         if view is None:

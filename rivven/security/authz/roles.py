@@ -133,7 +133,9 @@ class RoleDirectory:
         self._generation = 0
         self._version = 0
         self._rules_version = 0
-        self._state: tuple[object, ...] = ()
+        self._seen: RoleStore | None = None
+        self._seen_stored = self._seen_users = -1
+        self._seen_generation = -1
         self._compiled = _Compiled()
         self._rules: tuple[AclBinding, ...] = ()
 
@@ -224,15 +226,20 @@ class RoleDirectory:
 
     def _refresh(self) -> None:
         store, users = self._store(), self._users
-        stored = None if store is None else store.version
-        state = (self._generation, store, stored, None if users is None else users.version)
+        stored = -1 if store is None else store.version
+        of_users = -1 if users is None else users.version
         # An image that was rebuilt counts its versions anew: the object is compared as well.
-        if state != self._state:
-            if not self._state or state[:3] != self._state[:3]:
-                self._compile(store)
-            self._compiled.of_user = {}
-            self._state = state
-            self._version += 1
+        rules_stand = (
+            store is self._seen and stored == self._seen_stored and self._generation == self._seen_generation
+        )
+        if rules_stand and of_users == self._seen_users:
+            return
+        if not rules_stand:
+            self._compile(store)
+        self._compiled.of_user = {}
+        self._version += 1
+        self._seen, self._seen_stored, self._seen_users = store, stored, of_users
+        self._seen_generation = self._generation
 
     def _compile(self, store: RoleStore | None) -> None:
         made = _Compiled()

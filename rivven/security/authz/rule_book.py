@@ -16,33 +16,14 @@ from rivven.security.authz.operations import ALLOWED_BITS, DENIED_BITS
 from rivven.types import WILDCARD, AclBinding, Operation, PatternType, Permission, ResourceType
 
 ANSWERS_MAX = 65_536
-"""Remembered (subject, resource) pairs. Names come from clients, so the memory must end somewhere; at about
-400 bytes each this is 26 MB, reached only by peers that ask for names they may not even see."""
+"""Remembered (subject, operation, resource) answers. Names come from clients, so the memory must end
+somewhere; at about 400 bytes each this is 26 MB, reached only by peers that ask for what they may not see."""
 
 RuleSource = Callable[[], tuple[int, Collection[AclBinding]]]
 """Where rules come from: (version, rules). Until they change both stay, the collection as the same object."""
 
 Words = Callable[[AclBinding], tuple[str, str]]
 """A rule as (reason, id) for operators; the id leads to where it is written."""
-
-
-class _Answers:
-    """What the rules say about one subject and one resource: two bit fields and the rules behind them."""
-
-    __slots__ = ("_decide", "_made", "rules")
-
-    def __init__(
-        self, rules: Sequence[AclBinding], decide: Callable[[Sequence[AclBinding], int], Decision]
-    ) -> None:
-        self.rules = rules
-        self._decide = decide
-        self._made: dict[Operation, Decision] = {}
-
-    def decision(self, operation: Operation) -> Decision:
-        made = self._made.get(operation)
-        if made is None:
-            made = self._made[operation] = self._decide(self.rules, 1 << operation)
-        return made
 
 
 class View:
@@ -54,16 +35,18 @@ class View:
         self._book = book
         self.principals = principals
         self.host = host
-        self._answers: dict[tuple[int, str], _Answers] = {}
+        self._answers: dict[tuple[str, int], Decision] = {}
 
     def decide(self, action: Action) -> Decision:
         """The decision about one action."""
         operation, resource_type, name = action
-        answers = self._answers.get((resource_type, name))
-        if answers is None:
-            answers = self._book.resolve(self, resource_type, name)
-            self._answers[resource_type, name] = answers
-        return answers.decision(operation)
+        # One number for both: members of an Enum are hashed by Python code, which would take half the time.
+        key = (name, resource_type << 8 | operation)
+        decision = self._answers.get(key)
+        if decision is None:
+            decision = self._book.resolve(self, action)
+            self._answers[key] = decision
+        return decision
 
 
 class RuleBook:
@@ -112,15 +95,16 @@ class RuleBook:
         made = self.views[key] = View(self, principals, host)
         return made
 
-    def resolve(self, view: View, resource_type: ResourceType, name: str) -> _Answers:
-        """The answers about one resource; remembered by the view."""
+    def resolve(self, view: View, action: Action) -> Decision:
+        """The decision about one action; remembered by the view."""
         self._remembered += 1
         if self._remembered > ANSWERS_MAX:
             self.forget()
+        operation, resource_type, name = action
         rules = self.index.matching(view.principals, view.host, resource_type, name)
         if rules or self._no_rules is None or self.index.covers(resource_type, name):
-            return _Answers(rules, self._decide)
-        return _Answers((), self._decide_open)
+            return self._decide(rules, 1 << operation)
+        return self._no_rules
 
     def decide_any(self, view: View, operation: Operation, resource_type: ResourceType) -> Decision:
         """Whether some name of the type could be allowed (KIP-679).
@@ -161,10 +145,6 @@ class RuleBook:
             return self._denied_by(rule)
         rule = _first(rules, Permission.ALLOW, ALLOWED_BITS, bit)
         return self._no_match if rule is None else self._allowed_by(rule)
-
-    def _decide_open(self, _rules: Sequence[AclBinding], _bit: int) -> Decision:
-        assert self._no_rules is not None
-        return self._no_rules
 
     def _denied_by(self, rule: AclBinding) -> Decision:
         reason, name = self._words(rule)

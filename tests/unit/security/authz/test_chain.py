@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rivven.security.authz import chain as chain_module
 from rivven.security.authz.access import Access
 from rivven.security.authz.authorizer import Action, Authorizer, Decision, Subject, Verdict
 from rivven.security.authz.chain import SCOPE, SUPER_USERS, AuthorizerChain, combine
@@ -164,3 +166,60 @@ def test_order_never_matters(pair: tuple[list[Decision], list[Decision]]) -> Non
     assert combine(permuted).verdict is decision.verdict
     kinds = {one.verdict for one in made}
     assert decision.allowed is (Verdict.ALLOW in kinds and Verdict.DENY not in kinds)
+
+
+class Steady(AllowAll):
+    """Says so of itself."""
+
+    steady = True
+
+
+def test_joined_decisions_are_remembered_until_the_stamp_changes() -> None:
+    engines, stamp = {"a": Steady(), "b": Steady()}, [0]
+    chain = AuthorizerChain(engines, stamp=lambda: stamp[0])
+    for _ in range(3):
+        assert chain.decide(ALICE, ORDERS).allowed
+    assert [len(engine.asked) for engine in engines.values()] == [1, 1]
+    chain.decide(replace(ALICE, host="10.0.0.2"), ORDERS)
+    chain.decide(ALICE, ORDERS._replace(operation=WRITE))
+    assert len(engines["a"].asked) == 3, "another address and another operation are other questions"
+    stamp[0] = 1
+    chain.decide(ALICE, ORDERS)
+    assert len(engines["a"].asked) == 4
+
+
+@pytest.mark.parametrize("engine", [AllowAll(), Steady()])
+def test_nothing_is_remembered_that_nobody_would_forget(engine: AllowAll) -> None:
+    stamp = None if engine.__class__ is Steady else lambda: 0
+    chain = AuthorizerChain({"it": engine}, stamp=stamp)
+    chain.decide(ALICE, ORDERS)
+    chain.decide(ALICE, ORDERS)
+    assert len(engine.asked) == 2
+
+
+def test_a_failure_is_not_remembered() -> None:
+    class Flaky(Steady):
+        def authorize(self, subject: Subject, actions: Sequence[Action]) -> list[Decision]:
+            if not self.asked:
+                self.asked.append(("", READ, TOPIC, ""))
+                raise RuntimeError
+            return super().authorize(subject, actions)
+
+    chain = AuthorizerChain({"it": Flaky()}, stamp=lambda: 0)
+    assert not chain.decide(ALICE, ORDERS).allowed
+    assert chain.decide(ALICE, ORDERS).allowed
+
+
+def test_remembered_decisions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain_module, "KNOWN_MAX", 50)
+    chain = AuthorizerChain({"it": Steady()}, stamp=lambda: 0)
+    for number in range(200):
+        chain.decide(ALICE, ORDERS._replace(resource_name=f"t{number}"))
+        assert sum(map(len, chain._known.values())) <= 50
+
+
+@pytest.mark.parametrize("scope", [None, ("orders",), ("invoices",)])
+def test_a_scope_holds_for_remembered_decisions(scope: tuple[str, ...] | None) -> None:
+    chain = AuthorizerChain({"it": Steady()}, (), OneTopic(), stamp=lambda: 0)
+    assert chain.decide(ALICE, ORDERS).allowed
+    assert chain.decide(replace(ALICE, scope=scope), ORDERS).allowed is (scope != ("invoices",))
