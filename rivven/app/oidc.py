@@ -122,7 +122,7 @@ class Oidc:
         configured = list(settings.issuers)
         if settings.issuers_file is not None:
             configured += read_issuers(settings.issuers_file)
-        problem = issuers_problem(configured, self._config.insecure, _other_sources(self._config))
+        problem = issuers_problem(configured, self._config.insecure, self._config.other_name_sources)
         if problem is not None:
             raise ConfigError.of("auth.oidc", problem)
         self._jwks.follow([key_source(one, self._config.insecure) for one in configured])
@@ -137,13 +137,6 @@ def _require_extra() -> None:
             "install rivven[oidc]",
             ExitCode.CONFIG,
         )
-
-
-def _other_sources(config: Config) -> dict[str, str]:
-    """The prefixes of external sources of names that are no issuers."""
-    if any(config.names_by_certificate(listener) for listener in config.listeners):
-        return {"auth.mtls_mapping": config.auth.mtls_mapping.prefix}
-    return {}
 
 
 def trusted_issuer(settings: OidcIssuerConfig) -> TrustedIssuer:

@@ -27,6 +27,7 @@ from rivven.config.broker_settings import (
 )
 from rivven.config.limits import LimitsConfig, limit_value
 from rivven.config.listeners import ListenerConfig, TlsConfig
+from rivven.config.oidc import issuers_problem
 from rivven.config.quotas import RateLimitingConfig, SecurityConfig, ValidationConfig
 from rivven.config.settings import INT_MAX, SettingError, SettingValue
 from rivven.config.topic_settings import topic_config
@@ -150,6 +151,13 @@ class Config(Strict):
         own = self.admin.own_names if self.admin else frozenset()
         return own | {listener.advertised_address.host.lower() for listener in self.listeners}
 
+    @property
+    def other_name_sources(self) -> dict[str, str]:
+        """The prefixes of external sources of names that are no issuers, by what to call them."""
+        if any(self.names_by_certificate(listener) for listener in self.listeners):
+            return {"auth.mtls_mapping": self.auth.mtls_mapping.prefix}
+        return {}
+
     def _own_broker_values(self) -> dict[str, SettingValue]:
         return parse_broker_settings(self.broker_overrides)
 
@@ -170,6 +178,7 @@ class Config(Strict):
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Config:
         self._check_listeners()
+        self._check_issuers()
         if self.metrics.enabled and not parse_address(self.metrics.bind).loopback and not self.insecure:
             raise ValueError("metrics.bind: must be a loopback address unless insecure: true")
         if self.admin and self.admin.enabled and self.admin_tls is None and not self.insecure:
@@ -210,6 +219,11 @@ class Config(Strict):
                     f"{where}.protocol: sasl_plaintext sends data in the clear beyond this machine; "
                     "use sasl_ssl, or write insecure: true at the top"
                 )
+
+    def _check_issuers(self) -> None:
+        problem = issuers_problem(self.auth.oidc.issuers, self.insecure, self.other_name_sources)
+        if problem is not None:
+            raise ValueError(f"auth.oidc.{problem}")
 
     def _check_settings(self) -> None:
         for name in self.broker_overrides:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from rivven.app import oidc as oidc_module
 from rivven.app.failures import ExitCode, StartFailed
 from rivven.app.oidc import Oidc
 from rivven.clock import SystemClock
-from rivven.config.load import validate
+from rivven.config.load import ConfigError, validate
 from rivven.config.models import Config
 from rivven.security.authn.authenticator import Credential
 from rivven.security.authz.authorizer import Subject
@@ -164,12 +165,18 @@ async def test_a_file_that_cannot_be_used_changes_nothing(
         ),
         ([entry(ONE, "a-"), entry(TWO, "a-b-")], {}, "can be mistaken"),
         ([entry("http://localhost:1", "")], {}, "must be https"),
+        ([entry(ONE, "a-"), entry(ONE, "b-")], {}, "given twice"),
     ],
 )
 async def test_issuers_that_cannot_be_trusted_together_refuse_the_start(
-    issuers: list[dict[str, Any]], keys: dict[str, Any], reason: str
+    tmp_path: Path, issuers: list[dict[str, Any]], keys: dict[str, Any], reason: str
 ) -> None:
-    world = World(config({"issuers": issuers}, **keys))
+    """Wherever they stand: in the configuration file they are refused when it is read."""
+    with pytest.raises(ConfigError, match=f"auth.oidc.issuers.*{reason}"):
+        config({"issuers": issuers}, **keys)
+    path = tmp_path / "issuers.yaml"
+    path.write_text(yaml.safe_dump({"issuers": issuers}))
+    world = World(config({"issuers_file": str(path)}, **keys))
     with pytest.raises(StartFailed, match=reason) as caught:
         world.oidc.start(world.sessions)
     assert caught.value.exit_code is ExitCode.CONFIG
