@@ -251,7 +251,7 @@ def _candidate(
 
 def _rules(policies: Path, schema: Path | None) -> Rules:
     from rivven.security.authz.cedar.binding import CedarMissing
-    from rivven.security.authz.cedar.policies import PoliciesRefused
+    from rivven.security.authz.cedar.book import PoliciesRefused
     from rivven.security.authz.cedar.store import read_rules
 
     try:

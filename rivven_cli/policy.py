@@ -39,8 +39,9 @@ def check(directory: Path, schema: Path | None, rbac: Path | None, output: str) 
     Ends with code 1 when a broker would refuse them. Warnings are shown and refuse nothing.
     """
     from rivven.security.authz.cedar.binding import CedarMissing
+    from rivven.security.authz.cedar.book import PoliciesRefused
     from rivven.security.authz.cedar.linter import lint
-    from rivven.security.authz.cedar.policies import PoliciesRefused, load_policies, load_schema
+    from rivven.security.authz.cedar.policies import load_policies, load_schema
 
     known = None if rbac is None else {"Role": _roles(rbac)}
     try:

@@ -42,7 +42,7 @@ def build_chain(
         config.authorization.allow_everyone_if_no_acl_found,
         roles=roles,
         policies=None if policies is None else lambda: policies.rules,
-        clock=clock,
+        now_ms=clock.now_ms,
     )
     super_users = list(config.authorization.super_users)
     if config.insecure:

@@ -6,14 +6,14 @@ from rivven.app.failures import ExitCode, StartFailed
 from rivven.clock import Clock
 from rivven.config.policies import CedarConfig
 from rivven.security.authz.cedar.binding import CedarMissing
-from rivven.security.authz.cedar.policies import PoliciesRefused
+from rivven.security.authz.cedar.book import PoliciesRefused
 from rivven.security.authz.cedar.store import PolicyStore, ReloadObserver
 from rivven.security.authz.cedar.vocabulary import ROLE
 from rivven.security.authz.roles import RoleDirectory
 
 
 def open_policies(
-    settings: CedarConfig | None,
+    settings: CedarConfig,
     key: str,
     roles: RoleDirectory,
     observer: ReloadObserver,
@@ -25,7 +25,7 @@ def open_policies(
     def known() -> dict[str, frozenset[str]]:
         return {ROLE: frozenset(role.name for role in roles.roles())}
 
-    if settings is None or settings.policy_dir is None:
+    if settings.policy_dir is None:
         return None
     try:
         return PolicyStore(settings.policy_dir, settings.schema_path, observer, clock, known)

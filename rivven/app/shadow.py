@@ -64,7 +64,7 @@ def start_shadow(
 ) -> None:
     """Evaluate the configured candidate beside `live` from now on. Raises StartFailed."""
     wanted = config.shadow
-    if wanted is None or not wanted.given:
+    if not wanted.given:
         return
     settings = parts.settings
     if wanted.allow_everyone_if_no_acl_found is not None:

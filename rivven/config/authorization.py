@@ -26,9 +26,9 @@ class AuthorizationConfig(Strict):
     allow_everyone_if_no_acl_found: bool = Field(
         default=False, description="Whether a resource without any rule is open to every authenticated user."
     )
-    cedar: CedarConfig | None = Field(default=None, description="Policies of the authorizer `cedar`.")
-    shadow: ShadowConfig | None = Field(
-        default=None, description="A candidate tried beside what is in force, without effect."
+    cedar: CedarConfig = Field(default=CedarConfig(), description="Policies of the authorizer `cedar`.")
+    shadow: ShadowConfig = Field(
+        default=ShadowConfig(), description="A candidate tried beside what is in force, without effect."
     )
 
     @field_validator("authorizers")
@@ -51,10 +51,8 @@ class AuthorizationConfig(Strict):
 
     @model_validator(mode="after")
     def _policies_are_used(self) -> AuthorizationConfig:
-        shadow = self.shadow if self.shadow is not None and self.shadow.given else None
-        tried = (shadow.authorizers or self.authorizers) if shadow is not None else []
-        here = self.cedar is not None and self.cedar.policy_dir is not None
-        there = shadow is not None and shadow.cedar is not None and shadow.cedar.policy_dir is not None
+        tried = (self.shadow.authorizers or self.authorizers) if self.shadow.given else []
+        here, there = self.cedar.policy_dir is not None, self.shadow.cedar.policy_dir is not None
         if "cedar" in self.authorizers and not here:
             raise ValueError("cedar.policy_dir: is required by the authorizer cedar")
         if here and "cedar" not in (*self.authorizers, *tried):

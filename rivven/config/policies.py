@@ -60,14 +60,15 @@ class ShadowConfig(Strict):
     rbac: RbacConfig = Field(
         default=RbacConfig(), description="Its roles file; the one in force if not given."
     )
-    cedar: CedarConfig | None = Field(default=None, description="Its policies; those in force if not given.")
+    cedar: CedarConfig = Field(
+        default=CedarConfig(), description="Its policies; those in force if not given."
+    )
 
     @property
     def given(self) -> bool:
         """Whether the candidate differs from what is in force at all."""
         parts = (self.authorizers, self.super_users, self.allow_everyone_if_no_acl_found)
-        policies = self.cedar.policy_dir if self.cedar is not None else None
-        return any(part is not None for part in (*parts, self.rbac.file, policies))
+        return any(part is not None for part in (*parts, self.rbac.file, self.cedar.policy_dir))
 
     @field_validator("super_users")
     @classmethod

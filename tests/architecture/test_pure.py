@@ -27,6 +27,9 @@ PURE = (
     "!rivven.security.authn.oidc_fetch",  # fetches them
     "!rivven.security.authn.verification",  # derives keys on threads
     "rivven.security.authz*",
+    "!rivven.security.authz.cedar.policies",  # reads files
+    "!rivven.security.authz.cedar.store",  # follows them
+    "!rivven.security.authz.shadow",  # compares in a task
     "rivven.security.admission",
     "rivven.security.certificate",
     "rivven.security.extensions",

@@ -64,9 +64,9 @@ def roles() -> RoleDirectory:
 IMPLEMENTATIONS: dict[str, Callable[[], Authorizer]] = {
     "acl": lambda: load_authorizers(["acl"], AuthorizerSettings(), lambda: (1, RULES))["acl"],
     "acl, open by default": lambda: AclAuthorizer(lambda: (1, RULES), allow_everyone_if_no_acl_found=True),
-    "cedar": lambda: load_authorizers(["cedar"], AuthorizerSettings(policies=policies), lambda: (1, ()))[
-        "cedar"
-    ],
+    "cedar": lambda: load_authorizers(
+        ["cedar"], AuthorizerSettings(policies=policies, now_ms=lambda: 0), lambda: (1, ())
+    )["cedar"],
     "rbac": lambda: load_authorizers(["rbac"], AuthorizerSettings(roles=roles()), lambda: (1, ()))["rbac"],
     "deny all": DenyAll,
     "allow all": AllowAll,

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import cast
 
-from rivven.clock import Clock, SystemClock
 from rivven.security.authz.acl import AclAuthorizer, AclSource
 from rivven.security.authz.authorizer import Authorizer
 from rivven.security.authz.cedar.engine import CedarAuthorizer, Rules
@@ -27,7 +26,8 @@ class AuthorizerSettings:
     """Every role, and who has which."""
     policies: Callable[[], Rules] | None = None
     """The Cedar policies in force."""
-    clock: Clock = field(default_factory=SystemClock)
+    now_ms: Callable[[], int] | None = None
+    """The wall clock, for policies that ask for the hour."""
 
 
 AuthorizerFactory = Callable[[AuthorizerSettings, AclSource], Authorizer]
@@ -47,9 +47,9 @@ def rbac(settings: AuthorizerSettings, _rules: AclSource) -> Authorizer:
 
 def cedar(settings: AuthorizerSettings, _rules: AclSource) -> Authorizer:
     """Cedar policies."""
-    if settings.policies is None:
-        raise UnknownExtension("the authorizer cedar needs a directory of policies")
-    return CedarAuthorizer(settings.policies, settings.roles, settings.clock)
+    if settings.policies is None or settings.now_ms is None:
+        raise UnknownExtension("the authorizer cedar needs policies and a clock")
+    return CedarAuthorizer(settings.policies, settings.roles, settings.now_ms)
 
 
 AUTHORIZERS = Extensions(

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rivven.security.authz.authorizer import Action, Decision, Subject, Verdict
+from rivven.security.authz.cedar.book import Policy
 from rivven.security.authz.cedar.engine import Rules, context_of, implying
 from rivven.security.authz.cedar.evaluation import Asker, Outcome
-from rivven.security.authz.cedar.policies import Policy
 from rivven.security.authz.cedar.vocabulary import ACTIONS, CONTEXT, GROUP, RESOURCES, ROLE, USER, is_valid
 from rivven.security.authz.chain import combine
 from rivven.security.authz.rbac import RbacAuthorizer, ScopeCeiling

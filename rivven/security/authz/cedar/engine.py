@@ -16,12 +16,11 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Protocol
 
-from rivven.clock import Clock
 from rivven.security.authz.authorizer import Action, Decision, Subject
 from rivven.security.authz.cedar import binding
+from rivven.security.authz.cedar.book import Policy, PolicyBook
 from rivven.security.authz.cedar.evaluation import Asker, Evaluator, Outcome
 from rivven.security.authz.cedar.expressions import Json, without_resource
-from rivven.security.authz.cedar.policies import Policy, PolicyBook
 from rivven.security.authz.cedar.vocabulary import ENGINE, IMPLYING, OF_TIME, RESOURCES, USER, is_valid
 from rivven.types import Operation, ResourceType
 
@@ -221,11 +220,13 @@ def _is_address(text: str) -> bool:
 class CedarAuthorizer:
     """Decides by the rules `source` has at the moment. Belongs to the event loop."""
 
-    def __init__(self, source: Callable[[], Rules], memberships: Memberships, clock: Clock) -> None:
+    def __init__(
+        self, source: Callable[[], Rules], memberships: Memberships, now_ms: Callable[[], int]
+    ) -> None:
         self._source = source
         self._memberships = memberships
-        self._clock = clock
-        self._memory = _Memory(source(), memberships, clock.now_ms())
+        self._now_ms = now_ms
+        self._memory = _Memory(source(), memberships, now_ms())
 
     @property
     def policies(self) -> list[Policy]:
@@ -248,7 +249,7 @@ class CedarAuthorizer:
         if (
             memory.rules is not rules
             or memory.version != self._memberships.version
-            or (memory.timed and memory.hour != self._clock.now_ms() // HOUR_MS)
+            or (memory.timed and memory.hour != self._now_ms() // HOUR_MS)
         ):
-            memory = self._memory = _Memory(rules, self._memberships, self._clock.now_ms())
+            memory = self._memory = _Memory(rules, self._memberships, self._now_ms())
         return memory

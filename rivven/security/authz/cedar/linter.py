@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from rivven.security.authz.cedar.policies import Policy, PolicyProblem
+from rivven.security.authz.cedar.book import Policy, PolicyProblem
 from rivven.security.authz.cedar.vocabulary import RESOURCES, USER
 from rivven.types import CLUSTER_NAME, ResourceType
 

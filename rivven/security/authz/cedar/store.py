@@ -14,15 +14,10 @@ from typing import Protocol
 
 from rivven.clock import Clock
 from rivven.security.authz.cedar.binding import CedarRefused
+from rivven.security.authz.cedar.book import PoliciesRefused, PolicyProblem
 from rivven.security.authz.cedar.engine import Rules
 from rivven.security.authz.cedar.linter import lint
-from rivven.security.authz.cedar.policies import (
-    PoliciesRefused,
-    PolicyProblem,
-    load_policies,
-    load_schema,
-    policy_files,
-)
+from rivven.security.authz.cedar.policies import load_policies, load_schema, policy_files
 from rivven.watched_files import WatchedFiles
 
 _log = logging.getLogger("rivven.policies")

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rivven.security.authz.authorizer import Action, Decision, Subject
+from rivven.security.authz.cedar.book import Policy, PolicyBook
 from rivven.security.authz.cedar.engine import CedarAuthorizer, Memberships, NoRoles, Rules
-from rivven.security.authz.cedar.policies import Policy, PolicyBook, load_policies, load_schema
+from rivven.security.authz.cedar.policies import load_policies, load_schema
 from rivven.security.authz.cedar.store import read_rules
 from rivven.types import Operation, Principal, ResourceType
 
@@ -75,7 +76,7 @@ def authorizer(
 ) -> CedarAuthorizer:
     """An authorizer over the policies of a text."""
     source = rules(directory, text)
-    return CedarAuthorizer(lambda: source, memberships or NoRoles(), clock or Standing())
+    return CedarAuthorizer(lambda: source, memberships or NoRoles(), (clock or Standing()).now_ms)
 
 
 def user(name: str = "u", *groups: str, **others: object) -> Subject:

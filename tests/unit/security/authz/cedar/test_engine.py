@@ -196,7 +196,7 @@ def test_roles_are_those_of_now(tmp_path: Path) -> None:
 
 def test_other_policies_are_other_answers(tmp_path: Path) -> None:
     now = [rules(tmp_path, ORDERS)]
-    ask = on_topic(CedarAuthorizer(lambda: now[0], NoRoles(), Standing()), WRITE)
+    ask = on_topic(CedarAuthorizer(lambda: now[0], NoRoles(), Standing().now_ms), WRITE)
     assert ask(user("u", "orders"), "orders-1").allowed
     now[0] = rules(tmp_path, ORDERS.replace("permit", "forbid"))
     assert ask(user("u", "orders"), "orders-1").verdict is Verdict.DENY

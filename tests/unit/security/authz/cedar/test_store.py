@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rivven.security.authz.cedar.policies import PoliciesRefused
+from rivven.security.authz.cedar.book import PoliciesRefused
 from rivven.security.authz.cedar.store import PolicyStore
 from tests.unit.security.authz.cedar.policy_world import Standing, write
 

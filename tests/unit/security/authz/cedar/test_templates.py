@@ -57,5 +57,5 @@ def test_they_do_what_they_say(
     verdict: Verdict,
 ) -> None:
     rules = read_rules(TEMPLATES)
-    engine = CedarAuthorizer(lambda: rules, Roles(u=(role,)), Standing(hour))
+    engine = CedarAuthorizer(lambda: rules, Roles(u=(role,)), Standing(hour).now_ms)
     assert engine.authorize(user("u", *groups, **facts), [Action(*action)])[0].verdict is verdict

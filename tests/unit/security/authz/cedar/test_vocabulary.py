@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rivven.security.authz.cedar.policies import PoliciesRefused, load_policies, load_schema
+from rivven.security.authz.cedar.book import PoliciesRefused
+from rivven.security.authz.cedar.policies import load_policies, load_schema
 from rivven.security.authz.cedar.vocabulary import ACTIONS, CONTEXT, RESOURCES, is_valid, schema_text
 from rivven.security.authz.operations import VALID_OPERATIONS
 from rivven.types import Operation, ResourceType
