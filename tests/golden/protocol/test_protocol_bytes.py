@@ -130,6 +130,54 @@ REQUESTS = [
 
 RESPONSES = [
     pytest.param(
+        38,
+        3,
+        m.CreateDelegationTokenResponse(
+            error_code=64, issue_timestamp_ms=-1, expiry_timestamp_ms=-1, max_timestamp_ms=-1
+        ),
+        """
+        0040                      # DELEGATION_TOKEN_REQUEST_NOT_ALLOWED
+        01 01                     # owner: type and name
+        01 01                     # requester: type and name
+        ffffffffffffffff          # issued
+        ffffffffffffffff          # expires
+        ffffffffffffffff          # maximum
+        01                        # token id
+        01                        # HMAC
+        00000000                  # throttle time
+        00
+        """,
+        id="CreateDelegationToken-3-refused",
+    ),
+    pytest.param(
+        41,
+        1,
+        m.DescribeDelegationTokenResponse(
+            tokens=[
+                m.DescribeDelegationTokenResponse.DescribedDelegationToken(
+                    principal_type="User",
+                    principal_name="a",
+                    issue_timestamp=1,
+                    expiry_timestamp=2,
+                    max_timestamp=3,
+                    token_id="t",
+                    hmac=b"",
+                )
+            ]
+        ),
+        """
+        0000                      # no error
+        00000001                  # one token
+          0004 55736572 0001 61   # owner User:a
+          0000000000000001 0000000000000002 0000000000000003
+          0001 74                 # id "t"
+          00000000                # HMAC: empty
+          00000000                # no renewers
+        00000000                  # throttle time
+        """,
+        id="DescribeDelegationToken-1",
+    ),
+    pytest.param(
         18,
         0,
         m.ApiVersionsResponse(
