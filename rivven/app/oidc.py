@@ -57,6 +57,7 @@ class Oidc:
         self._roles = roles
         self._config = config
         self._names = names
+        self._revoked = revoked
         self._tasks = tasks
         self._jwks = Jwks(fetch_keys, clock, tasks, observer)
         self.verifier = JwtVerifier(self.issuers, self._jwks, names, revoked)
@@ -88,11 +89,11 @@ class Oidc:
             self._tasks.spawn(watched.run(), "follow the file of issuers")
 
     def session_problem(self, subject: Subject, credential: Credential) -> str | None:
-        """Why a session that a JWT began must end: its issuer is gone or set up differently, or its names
-        have become ours meanwhile."""
+        """Why a session that a JWT began must end: its issuer is gone or set up differently, the token is
+        revoked, or its names have become ours meanwhile."""
         if credential.kind != "jwt":
             return None
-        problem = self.issuers.problem_of(credential)
+        problem = self.issuers.problem_of(credential) or self._revoked(credential)
         return problem or self._names.problem(subject.principal.name, subject.groups)
 
     def _bind_roles(self) -> None:

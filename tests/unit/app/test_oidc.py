@@ -56,6 +56,7 @@ class Live:
     issuer: str
     version: int
     name: str = "kc-alice"
+    token_id: str = ""
     ended: list[str] = field(default_factory=list)
     expires_at_ms: int | None = None
     connected_at_ms: int = 0
@@ -67,7 +68,7 @@ class Live:
 
     @property
     def credentials(self) -> tuple[Credential, ...]:
-        return (Credential("jwt", issuer=self.issuer, version=self.version),)
+        return (Credential("jwt", self.token_id, issuer=self.issuer, version=self.version),)
 
     def end(self, reason: str) -> None:
         self.ended.append(reason)
@@ -78,10 +79,11 @@ class World:
         self.tasks = Tasks()
         self.roles = RoleDirectory()
         self.sessions = Sessions()
+        self.revoked: dict[str, str] = {}
         self.oidc = Oidc(
             settings,
             names=NAMES,
-            revoked=lambda _credential: None,
+            revoked=lambda credential: self.revoked.get(credential.id),
             clock=SystemClock(),
             tasks=self.tasks,
             observer=Observer(),
@@ -125,6 +127,8 @@ async def test_a_session_ends_with_its_issuer_or_when_its_name_becomes_ours(tmp_
     gone, stays = world.live(ONE), world.live(TWO)
     ours = world.live(TWO, name="alice")
     assert ours.ended == ["the user name 'alice' is that of a local user"]
+    world.revoked["bad"] = "revoked: jwt-id bad"
+    assert world.live(TWO, token_id="bad").ended == ["revoked: jwt-id bad"]
     write(path, TWO)
     async with asyncio.timeout(5):
         while not gone.ended:  # noqa: ASYNC110 - the watcher looks in its own time
