@@ -15,6 +15,7 @@ from pathlib import Path
 from rivven.protocol.scram import ScramVerifier
 from rivven.security.authn.authenticator import Entropy
 from rivven.security.authn.passwords import GENERATED_ITERATIONS, generate_password, verifiers_of
+from rivven.security.authn.users import check_user_name
 from rivven.security.private_files import PrivateFileError, read_private, write_private
 from rivven.types import (
     CLUSTER_NAME,
@@ -28,8 +29,6 @@ from rivven.types import (
 )
 
 DEV_ADMIN = "admin"
-USER_NAME_LENGTH_MAX = 255
-"""Characters; a user name travels in principals, rules and log lines."""
 
 DECOY_KEY_FILE = "scram-decoy.key"
 DECOY_KEY_BYTES = 32
@@ -59,16 +58,6 @@ def make_first_admin(name: str, entropy: Entropy, iterations: int = GENERATED_IT
     check_user_name(name)
     password = generate_password(entropy)
     return FirstAdmin(name, password, verifiers_of(password, entropy, iterations), allow_everything(name))
-
-
-def check_user_name(name: str) -> None:
-    """Raises ValueError for an empty, overlong or unprintable name, or the wildcard."""
-    if not name or len(name) > USER_NAME_LENGTH_MAX:
-        raise ValueError(f"a user name has 1 to {USER_NAME_LENGTH_MAX} characters")
-    if not name.isprintable() or name != name.strip():
-        raise ValueError("a user name has no control characters and no space at its ends")
-    if name == WILDCARD:
-        raise ValueError("a user cannot be called *: rules for User:* mean everybody")
 
 
 def allow_everything(name: str) -> tuple[AclBinding, ...]:

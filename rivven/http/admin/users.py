@@ -27,8 +27,7 @@ from rivven.security.authn.passwords import (
     verifiers_of,
 )
 from rivven.security.authn.services import AuthenticationServices
-from rivven.security.authn.users import User
-from rivven.security.bootstrap import USER_NAME_LENGTH_MAX, check_user_name
+from rivven.security.authn.users import USER_NAME_LENGTH_MAX, User, check_user_name
 from rivven.types import Operation
 
 AUDITED = "user_change"

@@ -21,8 +21,7 @@ from rivven.config.strict_yaml import YamlProblem, parse_mapping
 from rivven.config.yaml_lines import KeyPath, key_lines
 from rivven.protocol.scram import ScramVerifier, parse_verifier
 from rivven.security.authn.password_verifiers import Argon2Password
-from rivven.security.authn.users import FileUser
-from rivven.security.bootstrap import check_user_name
+from rivven.security.authn.users import FileUser, check_user_name
 
 HASHES_PER_USER_MAX = 4
 """Both SCRAM mechanisms and Argon2id, and no more: the first Argon2id one is the one that counts."""

@@ -19,7 +19,20 @@ from rivven.security.authn.password_verifiers import (
     PasswordVerifier,
     ScramPassword,
 )
-from rivven.types import Principal
+from rivven.types import WILDCARD, Principal
+
+USER_NAME_LENGTH_MAX = 255
+"""Characters; a user name travels in principals, rules and log lines."""
+
+
+def check_user_name(name: str) -> None:
+    """Raises ValueError for an empty, overlong or unprintable name, or the wildcard."""
+    if not name or len(name) > USER_NAME_LENGTH_MAX:
+        raise ValueError(f"a user name has 1 to {USER_NAME_LENGTH_MAX} characters")
+    if not name.isprintable() or name != name.strip():
+        raise ValueError("a user name has no control characters and no space at its ends")
+    if name == WILDCARD:
+        raise ValueError("a user cannot be called *: rules for User:* mean everybody")
 
 
 class StoredUser(Protocol):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rivven.protocol.scram import ScramMechanism, derive_verifier
+from rivven.security.authn.users import check_user_name
 from rivven.security.authz.acl import AclAuthorizer
 from rivven.security.authz.authorizer import Action, Subject
 from rivven.security.authz.operations import VALID_OPERATIONS
@@ -16,7 +17,6 @@ from rivven.security.bootstrap import (
     DECOY_KEY_FILE,
     NoCredentials,
     allow_everything,
-    check_user_name,
     init_lines,
     load_decoy_key,
     make_first_admin,
