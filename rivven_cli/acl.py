@@ -68,6 +68,9 @@ def add(
     from rivven_client.security import create_rules
 
     create_rules(session.connection, rules)
+    for rule in {rule.resource: rule for rule in rules}.values():
+        if rule.resource_type == "topic" and "*" in rule.resource and rule.resource != "*":
+            click.echo(f"warning: no topic can be called {rule.resource!r}: the rule never matches", err=True)
     show_rows(output, [asdict(rule) for rule in rules], _COLUMNS)
 
 

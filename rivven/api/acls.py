@@ -5,17 +5,20 @@ Wire codes become the vocabulary of `types`; codes unknown here become UNKNOWN, 
 
 from __future__ import annotations
 
+import logging
 from enum import IntEnum
 from typing import Any, TypeVar
 
 from rivven.api.context import RequestContext
 from rivven.api.rules import Require
 from rivven.errors import ErrorCode, RivvenError
-from rivven.metadata.acl_changes import check_filter, matching
+from rivven.metadata.acl_changes import check_filter, doubt_about, matching
 from rivven.metadata.commands import CreateAcls, DeleteAcls
 from rivven.metadata.service import MetadataService
 from rivven.protocol import messages as m
 from rivven.types import AclBinding, AclFilter, Operation, PatternType, Permission, ResourceType
+
+_log = logging.getLogger("rivven.authorization")
 
 _Resource = m.DescribeAclsResponse.DescribeAclsResource
 _Description = m.DescribeAclsResponse.AclDescription
@@ -95,6 +98,10 @@ class AclHandlers:
             return _create_failed(request, 0, error.code)
         bindings = tuple(_binding(creation) for creation in request.creations)
         replies = await self._metadata.submit(CreateAcls(bindings))
+        for binding, refusal in zip(bindings, replies, strict=True):
+            doubt = doubt_about(binding) if refusal is None else ""
+            if doubt:
+                _log.warning("a rule for %s will never match: %s", binding.principal, doubt)
         return m.CreateAclsResponse(
             results=[
                 _Created(error_message=None)

@@ -12,6 +12,7 @@ from rivven.errors import ErrorCode, InvalidRequest, RivvenError
 from rivven.metadata import records as r
 from rivven.metadata.commands import CreateAcls, DeleteAcls
 from rivven.metadata.image import MetadataImage
+from rivven.metadata.topic_names import name_problem
 from rivven.types import (
     CLUSTER_NAME,
     WILDCARD,
@@ -117,6 +118,19 @@ def check_binding(binding: AclBinding) -> None:
     _check_resource(binding)
     _check_principal(binding.principal)
     _check_host(binding.host)
+
+
+def doubt_about(binding: AclBinding) -> str:
+    """Why a rule that can be stored fits nothing that can exist; empty for one that can match.
+
+    Kafka stores such rules, so they are not refused; who wrote one meant something else.
+    """
+    name, kind = binding.resource_name, binding.resource_type
+    if kind is not ResourceType.TOPIC or name == WILDCARD or name_problem(name) is None:
+        return ""
+    if name.endswith(WILDCARD) and binding.pattern_type is PatternType.LITERAL:
+        return f"no topic can be called {name!r}; a prefix is written with the pattern type prefixed"
+    return f"no topic's name can begin with or be {name!r}"
 
 
 def _check_resource(binding: AclBinding) -> None:

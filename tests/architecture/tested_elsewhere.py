@@ -303,6 +303,12 @@ ELSEWHERE = (
         "one listener: the order of its checks is seen from outside only",
     ),
     Elsewhere(
+        ("rivven.http.admin.roles", "rivven.http.admin.authz"),
+        ("interop/test_roles.py", "conformance/test_admin_api.py"),
+        "each route is asked by its command, against the shipped broker; every row without rights as well",
+        through_process=True,
+    ),
+    Elsewhere(
         ("rivven.http.listening",),
         ("unit/http/test_metrics_server.py", "unit/http/admin/test_server.py"),
         "what both HTTP listeners stand on",

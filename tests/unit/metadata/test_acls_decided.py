@@ -9,7 +9,7 @@ import pytest
 from rivven.config.broker_settings import broker_defaults
 from rivven.errors import ErrorCode, RivvenError
 from rivven.metadata import acl_changes
-from rivven.metadata.acl_changes import matches
+from rivven.metadata.acl_changes import doubt_about, matches
 from rivven.metadata.broker_values import BrokerValues
 from rivven.metadata.commands import CreateAcls, DeleteAcls
 from rivven.metadata.controller import MetadataMachine
@@ -148,3 +148,22 @@ def test_deletion_reports_what_each_filter_matched_and_removes_once(machine: Met
     assert events == 1
     assert machine.image.acls[1] == (PREFIXED,)
     assert do(machine, DeleteAcls(filters[:2])) == ([[], []], 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "doubt"),
+    [
+        ({"resource_name": "orders"}, ""),
+        ({"resource_name": "*"}, ""),
+        ({"resource_name": "orders-", "pattern_type": PatternType.PREFIXED}, ""),
+        ({"resource_type": ResourceType.GROUP, "resource_name": "g*"}, ""),
+        ({"resource_name": "orders-*"}, "pattern type prefixed"),
+        ({"resource_name": "a b"}, "no topic's name"),
+        ({"resource_name": "x" * 250}, "no topic's name"),
+        ({"resource_name": "a*", "pattern_type": PatternType.PREFIXED}, "no topic's name"),
+    ],
+)
+def test_rules_that_fit_nothing_are_doubted(change: dict[str, object], doubt: str) -> None:
+    found = doubt_about(replace(RULE, **change))  # type: ignore[arg-type]
+    assert doubt in found
+    assert bool(doubt) == bool(found)
