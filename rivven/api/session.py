@@ -48,6 +48,8 @@ class Session:
     client_software: str = ""
     closing: str = ""
     """Why the connection must close once pending answers have left; empty while it may go on."""
+    ended: bool = False
+    """Whether the identity was taken away: even what is closing anyway must hurry then."""
     closer: Callable[[str], None] | None = None
     """How the connection is told that its session has ended."""
     id: str = field(init=False)
@@ -88,10 +90,12 @@ class Session:
 
     def end(self, reason: str) -> None:
         """Take no more requests, let answers in flight leave, close (see `security.sessions`)."""
-        if not self.closing:
-            self.closing = reason
-            if self.closer is not None:
-                self.closer(reason)
+        if self.ended:
+            return
+        self.ended = True
+        self.closing = self.closing or reason
+        if self.closer is not None:
+            self.closer(reason)
 
     def refuse(self, mechanism: str, reason: str) -> None:
         """A login failed: tell who records it. `reason` is for the operator."""

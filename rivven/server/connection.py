@@ -149,6 +149,7 @@ class ClientConnection:
         if self.state in (State.CLOSING, State.CLOSED):
             return
         _log.info("closing %s:%s: %s", self.session.listener.name, self.session.host, reason)
+        self.session.closing = self.session.closing or reason
         self.state = State.CLOSING
         self.closing_since = self._clock.monotonic()
         self._queue.clear()

@@ -267,3 +267,20 @@ async def test_an_ended_session_drops_what_waits_for_others(
     wired.session.end("the user is gone")
     await wired.turn()
     assert wired.is_closed
+
+
+async def test_what_closes_anyway_hurries_once_its_session_is_ended(
+    wired: Wired, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def parked(_context: RequestContext, _request: Any) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(connection, "_PARKED", frozenset({ApiKey.METADATA}))
+    wired.metadata = parked
+    await wired.send(metadata(1))
+    wired.connection.close_after_answers("the session expired")
+    assert not wired.is_closed, "what was begun before the end is answered"
+    wired.session.end("the user is gone")
+    await wired.turn()
+    assert wired.is_closed
+    assert wired.session.closing == "the session expired", "the first reason is the one that is recorded"
