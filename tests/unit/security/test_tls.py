@@ -187,3 +187,26 @@ class TestEncryptedKeys:
 
     def test_a_password_for_an_open_key_is_refused(self, pki: DevPki) -> None:
         assert refusal(config(pki, key_password="env:X")).endswith("is not encrypted; remove the password")
+
+
+@pytest.mark.parametrize(
+    ("asked", "mode"), [("optional", ssl.CERT_OPTIONAL), ("required", ssl.CERT_REQUIRED)]
+)
+def test_clients_are_asked_for_certificates_of_these_authorities_only(
+    pki: DevPki, asked: str, mode: ssl.VerifyMode
+) -> None:
+    context = server_context(config(pki, client_auth=asked, ca_path=pki.cert_path.with_name("ca.crt")))
+    assert context.verify_mode is mode
+    assert context.cert_store_stats()["x509"] == 1, "and none of the system's"
+    assert server_context(config(pki)).verify_mode is ssl.CERT_NONE
+
+
+def test_an_authority_that_cannot_be_used_is_named(pki: DevPki, tmp_path: Path) -> None:
+    for text, reason in (("", "holds no PEM certificate"), (None, "No such file")):
+        path = tmp_path / "ca.crt"
+        path.unlink(missing_ok=True)
+        if text is not None:
+            path.write_text(text)
+        found = refusal(config(pki, client_auth="required", ca_path=path))
+        assert found.startswith("server.tls.ca_path")
+        assert reason in found
