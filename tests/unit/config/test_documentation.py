@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rivven.config.admin import AdminConfig
 from rivven.config.broker_settings import BROKER_SETTINGS
 from rivven.config.development import development_settings
 from rivven.config.documentation import configuration_page, default_file, default_values
@@ -43,8 +44,9 @@ def test_the_default_file_is_valid_and_says_what_is_default(tmp_path: Path) -> N
         {"listeners": [{"name": "main", "bind": "127.0.0.1:9092", "protocol": "sasl_plaintext"}]}
     )
     for name in Config.model_fields:
-        if name not in ("listeners", "server"):
+        if name not in ("listeners", "server", "admin"):
             assert getattr(config, name) == getattr(plain, name), name
+    assert config.admin == AdminConfig(), "a section that is there is an Admin API with the defaults"
 
 
 def test_every_commented_key_of_the_default_file_is_accepted(tmp_path: Path) -> None:
