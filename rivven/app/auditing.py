@@ -11,10 +11,11 @@ import logging
 import posixpath
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rivven.app.failures import ExitCode, StartFailed
 from rivven.audit.events import (
+    AUDIT,
     AUTHENTICATION,
     FAILURE,
     LIFECYCLE,
@@ -24,19 +25,19 @@ from rivven.audit.events import (
     principal_text,
 )
 from rivven.audit.file_sink import FileRules, FileSink
-from rivven.audit.reading import Wanted, newest_events
 from rivven.audit.requests import current_request_id
 from rivven.audit.signing import load_signer
 from rivven.audit.sinks import AuditSink, Delivery, QueueLimits, SinkFailed, SinkQueue, ThreadDelivery
 from rivven.audit.tail import numbered
 from rivven.audit.topic_sink import TopicDelivery
-from rivven.audit.trail import AuditTrail, TrailSettings
+from rivven.audit.trail import PERIOD_SECONDS, AuditTrail, TrailSettings
 from rivven.clock import Clock
 from rivven.config.audit import AUDIT_TOPIC, AuditConfig, AuditOutput
 from rivven.config.models import Config
 from rivven.errors import RivvenError
 from rivven.log.files import Files
 from rivven.log.threads import LoopThreads, Threads
+from rivven.metadata.audit_heads import AuditHeads, KeepAuditHead
 from rivven.metadata.service import MetadataService
 from rivven.records.batch import iterate_batches, read_records
 from rivven.replication.partition import Partition
@@ -44,6 +45,9 @@ from rivven.replication.replicas import Replicas
 from rivven.security.extensions import Extensions, UnknownExtension
 from rivven.security.sessions import LiveSession, Refusal, Sessions
 from rivven.telemetry import Metrics
+
+if TYPE_CHECKING:
+    from rivven.audit.reading import Wanted
 
 _log = logging.getLogger("rivven.audit")
 
@@ -173,9 +177,10 @@ class Auditing:
             return None
 
         async def search(wanted: Wanted, count: int) -> list[dict[str, Any]]:
-            return await self._on_thread(
-                "search", lambda: newest_events(self._files, str(path), count, wanted)
-            )
+            from rivven.audit.reading import newest_events  # not before somebody searches
+
+            files = self._files
+            return await self._on_thread("search", lambda: newest_events(files, str(path), count, wanted))
 
         return search
 
@@ -197,6 +202,43 @@ class Auditing:
             return await done
         finally:
             worker.close()
+
+    def compare_head(self, metadata: MetadataService) -> None:
+        """Say so when the trail ends before the head that the metadata knew: its end was cut off."""
+        kept = metadata.image.of(AuditHeads).head
+        if not self._started or kept is None or not self._has_file:
+            return
+        head = self.trail.head
+        cut = head.next_sequence <= kept.sequence
+        if cut or (head.next_sequence == kept.sequence + 1 and head.hash != kept.hash):
+            _log.error("the audit log ends before line %d, which was on the disk", kept.sequence)
+            details: dict[str, Fact] = {
+                "known_sequence": kept.sequence,
+                "known_hash": kept.hash,
+                "found_next_sequence": head.next_sequence,
+            }
+            self.trail.event(AuditEvent(AUDIT, "truncated", "file", FAILURE, details=details))
+
+    async def keep_heads(self, metadata: MetadataService) -> None:
+        """For ever: tell the metadata each minute how far the trail has come."""
+        while True:
+            await asyncio.sleep(PERIOD_SECONDS)
+            await self.keep_head(metadata)
+
+    async def keep_head(self, metadata: MetadataService) -> None:
+        """Tell the metadata how far the trail has come, if there is a file to compare with."""
+        if not self._started or not self._has_file:
+            return
+        try:
+            head = await self.trail.settled()
+            if head.next_sequence:
+                await metadata.submit(KeepAuditHead(head.next_sequence - 1, head.hash))
+        except RivvenError as error:
+            _log.warning("the head of the audit trail is not kept: %s", error)
+
+    @property
+    def _has_file(self) -> bool:
+        return self._config.audit.file_path(self._config.data_dir) is not None
 
     def follow(self, sessions: Sessions) -> None:
         """Record every login and the end of every session."""

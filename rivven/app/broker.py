@@ -104,6 +104,7 @@ class Broker:
         if config.dev:
             ensure_dev_certificates(config, self._clock)
         metadata = await self._open_metadata()
+        self._auditing.compare_head(metadata)
         replicas = Replicas(directory, metadata.topic_defaults)
         self._metadata, self._replicas = metadata, replicas
         authentication = Authentication(config, metadata, self._clock, self._metrics)
@@ -342,6 +343,7 @@ class Broker:
             self._storage.free_bytes,
         )
         self._tasks.spawn(compactor.run(), "compaction")
+        self._tasks.spawn(self._auditing.keep_heads(metadata), "audit heads")
         self._tasks.spawn(self._storage.keep_tidy(replicas, metadata), "retention")
         self._metrics.stalls.start()
 
@@ -426,6 +428,7 @@ class Broker:
         if self._api_tokens is not None:
             await self._api_tokens.close()
         if self._metadata is not None:
+            await self._auditing.keep_head(self._metadata)
             await self._metadata.close()
         await self._auditing.close()
         await self._client_workers.close()

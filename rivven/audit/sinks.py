@@ -225,8 +225,8 @@ class SinkQueue:
             self._waiting.extend(lines[:room])
             if len(lines) > room:
                 self._miss(lines[room:])
-        if durable and lines:
-            self._durable_wanted = lines[-1].sequence + 1
+        if durable:
+            self._durable_wanted = max(self._durable_wanted, self._next_below())
         self._start()
 
     def _miss(self, lines: Sequence[Line]) -> None:

@@ -184,13 +184,22 @@ class AuditTrail:
         for event in wanted:
             self._take(event)
         self._drain(durable=True)
-        sequence = self._chain.head.next_sequence - 1
+        await self._stored(self._chain.head.next_sequence - 1)
+
+    async def _stored(self, sequence: int) -> None:
         try:
             async with asyncio.timeout(INTENT_SECONDS_MAX):
                 for queue in self._required:
                     await queue.durable(sequence)
         except TimeoutError:
             raise AuditUnavailable("the audit trail did not record this change in time") from None
+
+    async def settled(self) -> Head:
+        """The head, once every required sink has it on stable storage; raises AuditUnavailable."""
+        self._drain(durable=True)
+        head = self.head
+        await self._stored(head.next_sequence - 1)
+        return head
 
     # -- chaining --------------------------------------------------------------------------------------------
 

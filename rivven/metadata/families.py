@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rivven.metadata.audit_heads import AuditHeads
 from rivven.metadata.family import Family
 from rivven.metadata.quotas import QuotaFamily
 from rivven.metadata.revocations import Revocations
@@ -9,4 +10,4 @@ from rivven.metadata.roles import Roles
 from rivven.metadata.tokens import Tokens
 from rivven.metadata.users import UserSettingsFamily
 
-FAMILIES: tuple[type[Family], ...] = (UserSettingsFamily, Tokens, Revocations, Roles, QuotaFamily)
+FAMILIES: tuple[type[Family], ...] = (UserSettingsFamily, Tokens, Revocations, Roles, QuotaFamily, AuditHeads)

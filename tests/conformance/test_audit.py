@@ -303,3 +303,20 @@ def test_the_chain_survives_kill_9_under_load(own_directory: Path) -> None:
         "search", log_of(own).parent, "--type", "topic_create", "--result", "success", "-o", "json"
     )
     assert len(found.splitlines()) >= confirmed > 0
+
+
+def test_an_end_that_was_cut_off_is_noticed_by_the_next_start(own_directory: Path) -> None:
+    with ShippedBroker(own_directory) as own:
+        with Client(own.connection()) as client:
+            client.create_topic()
+        assert own.stop() == 0
+        lines = log_of(own).read_bytes().splitlines(keepends=True)
+        log_of(own).write_bytes(b"".join(lines[:3]))
+        own.start()
+        (noticed,) = wait_for(own, lambda e: e["action"] == "truncated")
+        assert noticed["details"]["found_next_sequence"] == 3
+        assert noticed["details"]["known_sequence"] >= len(lines) - 6
+        assert own.stop() == 0
+        own.start()
+        wait_for(own, lambda e: e["action"] == "start", 2)
+        assert len([e for e in events(own) if e["action"] == "truncated"]) == 1, "said once"

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rivven.api.tokens import TokenService
-from rivven.audit.reading import Wanted
 from rivven.audit.trail import AuditTrail
 from rivven.clock import Clock
 from rivven.metadata.service import MetadataService
@@ -21,6 +20,9 @@ from rivven.security.authz.chain import AuthorizerChain
 from rivven.security.authz.roles import RoleDirectory
 from rivven.security.sessions import Sessions
 from rivven.telemetry import Metrics
+
+if TYPE_CHECKING:
+    from rivven.audit.reading import Wanted
 
 
 @dataclass(frozen=True, slots=True)
