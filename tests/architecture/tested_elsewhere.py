@@ -63,7 +63,7 @@ ELSEWHERE = (
         "a signature is right when verification takes it and nobody else's",
     ),
     Elsewhere(
-        ("rivven.audit.reading", "rivven.audit.stream_sink", "rivven.api.audited", "rivven.http.admin.audit"),
+        ("rivven.audit.reading", "rivven.audit.stream_sink", "rivven.http.admin.audit"),
         ("conformance/test_audit.py", "interop/test_audit_outputs.py"),
         "every changing API, route and output of the shipped broker, as its log and its readers have it",
         through_process=True,
