@@ -120,6 +120,7 @@ def test_everything_made_is_for_its_owner_only(dev: DevBroker) -> None:
         "server.key",
         "client.properties",
         "client-java.properties",
+        "admin.properties",
     }
 
 
