@@ -79,7 +79,13 @@ def test_what_components_report_ends_up_under_its_name() -> None:
     metrics.watch_compaction({name: partial(float, value) for value, name in enumerate(COMPACTION_TOTALS)})
     metrics.watch_memory(lambda: 1.0, lambda: 2.0)
     metrics.watch_log(lambda: 3.0, lambda: 4.0, lambda: 5.0, lambda: 6.0)
+    metrics.users_file_reloaded(False)
+    metrics.watch_passwords(lambda: 7.0, lambda: 8.0, lambda: 9.0)
     expected: dict[str, dict[tuple[str, ...], float]] = {
+        "rivven_users_file_refused": {(): 1},
+        "rivven_passwords_waiting": {(): 7},
+        "rivven_password_derivations_total": {(): 8},
+        "rivven_passwords_refused_total": {(): 9},
         "rivven_connections": {("dev",): 1},
         "rivven_connections_accepted_total": {("dev",): 2},
         "rivven_connections_refused_total": {("dev",): 1},
