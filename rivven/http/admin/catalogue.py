@@ -5,7 +5,18 @@ A route that is not in this list is not served; a test asks each row for its per
 
 from __future__ import annotations
 
-from rivven.http.admin import audit, authz, broker, policies, quotas, revocations, roles, sessions, tokens, users
+from rivven.http.admin import (
+    audit,
+    authz,
+    broker,
+    policies,
+    quotas,
+    revocations,
+    roles,
+    sessions,
+    tokens,
+    users,
+)
 from rivven.http.admin.document import OpenApiDocument
 from rivven.http.admin.routes import Route
 from rivven.http.admin.services import AdminServices
