@@ -6,8 +6,8 @@ from pydantic import BaseModel, Field
 
 from rivven.http.admin.pages import Listing, PageQuery, page
 from rivven.http.admin.routes import Call, Permission, Route
-from rivven.security.authz.cedar.engine import CedarAuthorizer
 from rivven.security.authz.cedar.book import Policy
+from rivven.security.authz.cedar.engine import CedarAuthorizer
 from rivven.security.authz.chain import AuthorizerChain
 from rivven.types import Operation
 

@@ -1,4 +1,4 @@
-"""Routes about quotas: of users, clients, addresses and topics. Kafka's APIs 48 and 49 manage the same ones."""
+"""Routes about quotas: of users, clients, addresses, topics. Kafka's APIs 48 and 49 manage the same ones."""
 
 from __future__ import annotations
 
