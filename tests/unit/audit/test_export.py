@@ -49,7 +49,8 @@ def test_a_login_is_an_authentication() -> None:
 def test_a_decision_is_api_activity_with_its_outcome() -> None:
     made = to_ocsf(event(resource="topic:orders", result="denied", reason="no rule", request_id="req-1"))
     assert (made["class_uid"], made["activity_id"], made["activity_name"]) == (6003, 99, "produce")
-    assert made["api"]["operation"] == "produce" and made["resources"] == [{"type": "topic", "name": "orders"}]
+    assert made["api"]["operation"] == "produce"
+    assert made["resources"] == [{"type": "topic", "name": "orders"}]
     assert (made["action"], made["status_detail"]) == ("Denied", "no rule")
     assert made["metadata"]["correlation_uid"] == "req-1"
 

@@ -81,7 +81,15 @@ def test_what_components_report_ends_up_under_its_name() -> None:
     metrics.watch_log(lambda: 3.0, lambda: 4.0, lambda: 5.0, lambda: 6.0)
     metrics.users_file_reloaded(False)
     metrics.watch_passwords(lambda: 7.0, lambda: 8.0, lambda: 9.0)
+    output = (lambda: 13.0, lambda: 14.0, lambda: 1.0)
+    metrics.watch_audit(lambda: 10.0, lambda: 11.0, lambda: 12.0, {"file": output})
     expected: dict[str, dict[tuple[str, ...], float]] = {
+        "rivven_audit_lines_total": {(): 10},
+        "rivven_audit_dropped_total": {(): 11},
+        "rivven_audit_backlog": {(): 12},
+        "rivven_audit_output_failures_total": {("file",): 13},
+        "rivven_audit_output_missed_total": {("file",): 14},
+        "rivven_audit_output_healthy": {("file",): 1},
         "rivven_users_file_refused": {(): 1},
         "rivven_passwords_waiting": {(): 7},
         "rivven_password_derivations_total": {(): 8},
