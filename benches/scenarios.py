@@ -169,7 +169,7 @@ class Scenarios:
             for round_ in range(AUTHORISATION_ROUNDS):
                 for case, (rivven, account) in (
                     ("1 rule", small),
-                    (f"{RULES} rules and {POLICIES} policies", large),
+                    (crowded, large),
                 ):
                     topic = f"orders-{round_}"
                     rivven.make_topic(topic, 1, RELAXED)

@@ -85,7 +85,7 @@ def _named(options: dict[str, str | None]) -> dict[str, str | None]:
 
 
 def _value(text: str) -> tuple[str, float]:
-    name, equals, number = text.partition("=")
+    name, _, number = text.partition("=")
     try:
         return name, float(number)
     except ValueError:

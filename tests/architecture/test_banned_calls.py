@@ -105,7 +105,7 @@ RULES = (
             "rivven.security.authn.verification": "key derivations, on two threads with a bounded line",
             "rivven.http.metrics_server": "imports uvicorn without holding the loop",
             "rivven.http.admin.server": "imports FastAPI without holding the loop",
-            "rivven.security.authn.oidc_fetch": "imports httpx and reads authorities without holding the loop",
+            "rivven.security.authn.oidc_fetch": "imports httpx and reads authorities beside the loop",
             "rivven.watched_files": "reads files, which may be on a slow file system",
             "rivven.security.authz.cedar.store": "parsing a thousand policies takes a tenth of a second",
         },

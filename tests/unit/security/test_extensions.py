@@ -62,7 +62,7 @@ def test_an_installed_one_is_found_and_built_like_ours() -> None:
     chain = load_authorizers(["acl", "theirs"], settings, lambda: (1, ()))
     assert isinstance(chain["acl"], AclAuthorizer), "a built-in name cannot be taken over"
     assert chain["theirs"][:2] == ("theirs", settings)  # type: ignore[index]
-    assert AUTHORIZERS.names() == ["acl", "gone", "theirs"]
+    assert AUTHORIZERS.names() == ["acl", "rbac", "cedar", "gone", "theirs"]
 
 
 @pytest.mark.usefixtures("installed")

@@ -83,7 +83,22 @@ def test_what_components_report_ends_up_under_its_name() -> None:
     metrics.watch_passwords(lambda: 7.0, lambda: 8.0, lambda: 9.0)
     output = (lambda: 13.0, lambda: 14.0, lambda: 1.0)
     metrics.watch_audit(lambda: 10.0, lambda: 11.0, lambda: 12.0, {"file": output})
+    metrics.keys_fetched("https://id.example", True)
+    metrics.throttled("producer_byte_rate", 0.5)
+    metrics.throttled("producer_byte_rate", 1.0)
+    metrics.policies_loaded(4, 2000)
+    metrics.policy_reload_failed()
+    metrics.shadow_compared("same")
+    metrics.shadow_dropped()
     expected: dict[str, dict[tuple[str, ...], float]] = {
+        "rivven_oidc_key_fetches_total": {("https://id.example", "success"): 1},
+        "rivven_requests_throttled_total": {("producer_byte_rate",): 2},
+        "rivven_throttled_seconds_total": {("producer_byte_rate",): 1.5},
+        "rivven_policies": {(): 4},
+        "rivven_policy_last_success_timestamp_seconds": {(): 2},
+        "rivven_policy_reload_failures_total": {(): 1},
+        "rivven_shadow_decisions_total": {("same",): 1},
+        "rivven_shadow_dropped_total": {(): 1},
         "rivven_audit_lines_total": {(): 10},
         "rivven_audit_dropped_total": {(): 11},
         "rivven_audit_backlog": {(): 12},
