@@ -14,6 +14,7 @@ from rivven.app.auditing import Auditing
 from rivven.app.authentication import Authentication
 from rivven.app.failures import ExitCode, StartFailed, address_failure
 from rivven.app.network import Network
+from rivven.app.process import settle_late_imports
 from rivven.clock import Clock
 from rivven.config.models import Config
 from rivven.http.admin.server import AdminServer
@@ -107,7 +108,7 @@ class Administration:
             entropy=os.urandom,
         )
         build = self._builder(services, admission)
-        self._server.open(admission, self._tls_context(), build)
+        self._server.open(admission, self._tls_context(), build, settle_late_imports)
 
     async def start(self) -> None:
         """Serve; done after the Kafka listeners accept, so that they do not wait for its imports."""

@@ -6,6 +6,7 @@ on a thread. Nothing is decided about requests.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import socket
@@ -42,6 +43,17 @@ def bound_address(sock: socket.socket) -> Address:
     """The real address of a bound socket."""
     host, port = sock.getsockname()[:2]
     return Address(host, port)
+
+
+async def first_connection(sock: socket.socket) -> None:
+    """Return once somebody wants to connect to a listening socket; nobody is accepted here."""
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    loop.add_reader(sock.fileno(), asked.set)
+    try:
+        await asked.wait()
+    finally:
+        loop.remove_reader(sock.fileno())
 
 
 def guest_server(
