@@ -178,6 +178,7 @@ BROAD_CLAUSES = {
     "rivven.log.threads": "the outermost frame of an I/O thread",
     "rivven.log.waiting": "hands the error to who waits for it",
     "rivven.log.worker": "the outermost frame of a worker process",
+    "rivven.security.authn.jwks": "a fetch that failed in whatever way must not end the refreshing of keys",
     "rivven.security.authz.chain": "an engine, ours or theirs, that fails has denied",
     "rivven.server.connection": "the outermost frame of a connection: it closes, the others live",
     "rivven.watched_files": "a change that cannot be taken over must not end the watch",

@@ -148,6 +148,7 @@ def attacks(issuer: ScriptedIssuer) -> list[tuple[str, str]]:
         (issuer.token(aud=None), "aud: "),
         (issuer.token(exp=None), "exp: missing"),
         (issuer.token(exp=now - 3600), "exp: expired"),
+        (issuer.token(exp=10**400), "exp: not a time"),
         (issuer.token(nbf=now + 3600), "nbf: "),
         (issuer.token(iat=now + 3600), "iat: "),
         (issuer.token(sub=None), "sub: "),
@@ -264,6 +265,13 @@ def in_the_clear(handler: BaseHTTPRequestHandler) -> bool:
     return True
 
 
+def at_no_host(handler: BaseHTTPRequestHandler) -> bool:
+    answer_json(
+        handler, {"issuer": f"https://{handler.headers['Host']}", "jwks_uri": "https://xn--a.example"}
+    )
+    return True
+
+
 WRONG_ANSWERS = {
     slow: "no complete answer within 5 s",
     redirected: "answered 302",
@@ -271,6 +279,7 @@ WRONG_ANSWERS = {
     compressed: "is compressed",
     of_another_issuer: "is the document of another issuer",
     in_the_clear: "must be https",
+    at_no_host: "InvalidCodepoint",
 }
 
 
@@ -287,8 +296,9 @@ def test_keys_are_not_taken_from_an_answer_that_is_not_right(tmp_path: Path, iss
             assert all("/elsewhere" not in one.requests for one in scripted.values())
             with Wire(broker.connection()) as wire:  # other ways in do not wait for it
                 assert works(wire)
-            scripted[redirected].script = None
-            login(broker, scripted[redirected].token()).close()
+            for mended in (redirected, at_no_host):
+                scripted[mended].script = None
+                login(broker, scripted[mended].token()).close()
 
 
 def logged(broker: ShippedBroker, *texts: str) -> bool:

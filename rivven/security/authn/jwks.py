@@ -133,6 +133,9 @@ class IssuerKeys:
             keys = await self._fetch(self.source)
         except FetchFailed as error:
             self._failed(str(error))
+        except Exception as error:  # noqa: BLE001 - keys that are no longer refreshed are an outage
+            _log.exception("fetching the keys of %s failed in a way nobody thought of", self.source.issuer)
+            self._failed(type(error).__name__)
         else:
             self._fetched(keys)
         finally:

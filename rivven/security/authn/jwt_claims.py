@@ -6,13 +6,15 @@ Every refusal names the header or claim; it is for the operator, never for the p
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from rivven.security.authn.issuers import TrustedIssuer
 from rivven.security.authn.jwk_set import KID_CHARACTERS_MAX
 from rivven.security.authn.jwt_format import shown
+
+LAST_SECOND = 253_402_300_799
+"""The end of the year 9999, in seconds since 1970."""
 
 CLAIM_PATH_MAX = 8
 """Steps of a path into nested claims; providers nest two deep."""
@@ -106,7 +108,7 @@ def _time(claims: dict[str, Any], name: str) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ClaimRefused(f"{name}: not a number")
-    if not math.isfinite(value) or not 0 <= value <= 253_402_300_799:
+    if not 0 <= value <= LAST_SECOND:  # false for NaN, and no conversion that a whole number could overflow
         raise ClaimRefused(f"{name}: not a time")
     return int(value * 1000)
 

@@ -90,7 +90,7 @@ async def _get(client: httpx.AsyncClient, url: str, insecure: bool) -> bytes:
                 if len(data) > DOCUMENT_BYTES_MAX:
                     raise FetchFailed(f"{url}: more than {DOCUMENT_BYTES_MAX} bytes")
             return bytes(data)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:  # ValueError: no host name
         raise FetchFailed(f"{url}: {type(error).__name__}: {error}".rstrip(": ")) from None
 
 

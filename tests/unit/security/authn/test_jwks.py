@@ -72,6 +72,7 @@ class Provider:
         self.keys: JwkSet | None = key_set(OLD)
         self.fetches: list[float] = []
         self.gate: asyncio.Event | None = None
+        self.error: Exception | None = None
         self.seen: list[tuple[str, bool]] = []
 
     def keys_fetched(self, issuer: str, ok: bool) -> None:
@@ -103,6 +104,8 @@ class World:
         keys = self.provider.keys
         if self.provider.gate is not None:
             await self.provider.gate.wait()
+        if self.provider.error is not None:
+            raise self.provider.error
         if keys is None:
             raise FetchFailed("the provider is away")
         return keys
@@ -174,6 +177,21 @@ async def test_a_failure_keeps_the_last_good_keys_and_is_tried_again_with_growin
     world.provider.keys = key_set(NEW)
     await world.time.pass_(60)
     assert world.knows("new")
+
+
+async def test_a_failure_nobody_thought_of_ends_no_refreshing(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.provider.error = RuntimeError("surprise")
+    await world.time.pass_(SOURCE.refresh_s)
+    assert "in a way nobody thought of" in caplog.text
+    assert world.provider.seen[-1] == (NAME, False)
+    assert world.knows("old")
+    waiting = world.login("new")
+    assert isinstance(waiting, asyncio.Task)
+    world.provider.error, world.provider.keys = None, key_set(NEW)
+    await world.time.pass_(REFETCH_SECONDS_MIN)
+    assert isinstance(await waiting, Rejected) and world.knows("new")
 
 
 async def test_logins_with_an_unknown_key_share_one_fetch(world: World) -> None:

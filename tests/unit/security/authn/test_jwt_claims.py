@@ -93,6 +93,7 @@ def test_the_claims_of_a_good_token() -> None:
         ({"exp": "1900000000"}, "exp: not a number"),
         ({"exp": True}, "exp: not a number"),
         ({"exp": 1e300}, "exp: not a time"),
+        ({"exp": 10**400}, "exp: not a time"),  # more than a floating point number can hold
         ({"exp": -1}, "exp: not a time"),
         ({"nbf": NOW_S + 31}, "nbf: 31 s in the future"),
         ({"nbf": "soon"}, "nbf: not a number"),

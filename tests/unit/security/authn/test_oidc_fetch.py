@@ -172,6 +172,13 @@ async def test_new_authorities_count_from_the_next_fetch(issuer: ScriptedIssuer,
     assert (await fetch_keys(changing)).keys
 
 
+async def test_an_address_without_a_possible_host(issuer: ScriptedIssuer) -> None:
+    """As it is written in the configuration, and as a discovery document names it."""
+    assert "InvalidCodepoint" in await failure(KeySource("i", "https://xn--a.example/"))
+    issuer.discovery = {"jwks_uri": "https://xn--a.example/keys"}
+    assert "xn--a.example" in await failure(source(issuer))
+
+
 async def test_nobody_listens() -> None:
     assert "ConnectError" in await failure(KeySource("x", "https://localhost:1/keys", False))
 
