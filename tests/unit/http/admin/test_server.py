@@ -99,6 +99,7 @@ async def test_each_connection_takes_the_context_that_is_current(pki: Pki, tmp_p
         context.load_cert_chain(one.certificate, one.key)
         contexts.append(context)
     async with serving(ROWS, pki) as served:
+        assert (await served.ask("/v1/me")).status == 401, "what answers is built now and stays"
         served.server.open(new_admission(), lambda: contexts[0], lambda: None)  # type: ignore[arg-type, return-value]
         assert (await served.ask("/v1/me")).status == 401
         reader, writer = await served.connect()
