@@ -13,7 +13,6 @@ import hashlib
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from rivven.audit.chain import Head, Line
@@ -283,8 +282,5 @@ def _write_all(file: File, content: bytes, position: int) -> None:
 
 
 def _milliseconds(line: Numbered) -> int:
-    try:
-        moment = datetime.strptime(line.timestamp, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
-    except ValueError:
-        return 0
-    return int(moment.timestamp() * 1000)
+    moment = line.moment
+    return 0 if moment is None else int(moment.timestamp() * 1000)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from rivven.audit.chain import Head, line_hash
@@ -24,6 +25,14 @@ class Numbered:
     sequence: int
     previous: str
     timestamp: str
+
+    @property
+    def moment(self) -> datetime | None:
+        """`timestamp` as a time; None when it is none."""
+        try:
+            return datetime.strptime(self.timestamp, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+        except ValueError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)

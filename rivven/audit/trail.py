@@ -74,6 +74,8 @@ class AuditTrail:
         self._sign: Sign | None = None
         self._key_id = ""
         self._unsigned = 0
+        self._unsigned_since_ms = 0
+        self._to_sign: list[AuditEvent] = []
         self._pending: deque[tuple[AuditEvent, int]] = deque()
         self._scheduled = False
         self._gap: Counter[str] = Counter()
@@ -100,6 +102,9 @@ class AuditTrail:
     def sign_with(self, sign: Sign, key_id: str) -> None:
         """From now on checkpoints are signed; comes after start, because loading the key takes a while."""
         self._sign, self._key_id = sign, key_id
+        waiting, self._to_sign = self._to_sign, []
+        for event in waiting:
+            self._take(event)
         self._checkpoint()
 
     async def close(self, last: AuditEvent | None = None) -> None:
@@ -204,6 +209,10 @@ class AuditTrail:
     # -- chaining --------------------------------------------------------------------------------------------
 
     def _take(self, event: AuditEvent) -> None:
+        if event.signed and self._sign is None:
+            # What it announces - the removal of files - waits with it. Each sink has one under way at most.
+            self._to_sign.append(event)
+            return
         at_ms = event.at_ms if event.at_ms is not None else self._clock.now_ms()
         self._pending.append((event, at_ms))
         if not self._scheduled and self._chain is not None:
@@ -216,6 +225,8 @@ class AuditTrail:
         chain = self._chain
         if chain is None:
             return
+        if self._unsigned and self._clock.now_ms() - self._unsigned_since_ms > PERIOD_SECONDS * 1000:
+            self._checkpoint()  # the machine slept, or its clock was set
         lines: list[Line] = []
         if self._gap:
             lines.append(self._gap_line(chain))
@@ -235,6 +246,7 @@ class AuditTrail:
     def _hand_out(self, lines: Sequence[Line], *, durable: bool) -> None:
         if lines:
             self.lines += len(lines)
+            self._unsigned_since_ms = self._unsigned_since_ms if self._unsigned else self._clock.now_ms()
             self._unsigned += len(lines)
         for queue in self.queues:
             queue.offer(lines, durable=durable)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from rivven.audit.chain import GENESIS, Head, line_hash, split_signature
 from rivven.audit.events import LINE_BYTES_MAX
 from rivven.audit.file_sink import DIGITS, RETENTION
-from rivven.audit.tail import numbered, read_first
-from rivven.audit.trail import CHECKPOINT_LINES
+from rivven.audit.tail import Numbered, numbered, read_first
+from rivven.audit.trail import CHECKPOINT_LINES, PERIOD_SECONDS
 from rivven.log.files import File, Files
 
 READ_BYTES: Final = 1 << 20
@@ -27,7 +28,11 @@ FINDINGS_MAX: Final = 100
 
 UNSIGNED_MAX: Final = 3 * CHECKPOINT_LINES
 """The trail signs every CHECKPOINT_LINES lines; one batch of a sink may come in between, and a crash."""
+UNSIGNED_SECONDS_MAX: Final = 5 * PERIOD_SECONDS
+"""The trail signs what a minute brought before it goes on, whatever the clock did in between."""
 _OF_THE_TRAIL: Final = b'"event_type":"audit"'
+_LIFECYCLE: Final = b'"event_type":"lifecycle"'
+"""A start: what came before may be as old as the crash before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class Verifier:
         self._report = Report()
         self._expected: Head | None = None
         self._removed: list[tuple[int, str]] = []
+        self._unsigned_since: datetime | None = None
         self._first_previous = ""
 
     def verify(self, paths: Sequence[str]) -> Report:
@@ -132,15 +138,16 @@ class Verifier:
         self._expected = report.head = Head(line.sequence + 1, digest)
         if digest in self._heads:
             report.hashes[digest] = line.sequence
-        self._check_own(path, number, line.sequence, data)
+        self._check_own(path, number, line, data)
 
-    def _check_own(self, path: str, number: int, sequence: int, data: bytes) -> None:
+    def _check_own(self, path: str, number: int, line: Numbered, data: bytes) -> None:
         """What the trail says about itself: signatures, removals, gaps, recoveries."""
+        sequence = line.sequence
         signed, signature = split_signature(data)
         if signature is not None:
             self._check_signature(path, number, sequence, signed, signature)
-        elif self._key is not None and sequence - self._report.signed_below == UNSIGNED_MAX:
-            self._find(path, number, f"{UNSIGNED_MAX} lines in a row without a signature")
+        elif self._key is not None:
+            self._check_unsigned(path, number, line, data)
         if _OF_THE_TRAIL not in data:
             return
         fields = json.loads(data)
@@ -150,12 +157,28 @@ class Verifier:
             self._report.checkpoints += 1
             if signature is None:
                 self._find(path, number, "the checkpoint is not signed")
+        elif action == RETENTION and self._key is not None and self._report.signed_below != sequence + 1:
+            self._find(path, number, "the record of a removal is not signed")
         elif action == RETENTION:
             self._removed.append((int(details.get("removed_below", 0)), str(details.get("last_hash", ""))))
         elif action == "recovered":
             self._report.recovered += 1
         elif action == "gap":
             self._report.dropped_events += int(details.get("count", 0))
+
+    def _check_unsigned(self, path: str, number: int, line: Numbered, data: bytes) -> None:
+        """Lines wait for a signature for a minute and CHECKPOINT_LINES lines at most; a crash and the start
+        after it may come in between."""
+        if line.sequence - max(self._report.signed_below, self._report.first_sequence or 0) == UNSIGNED_MAX:
+            self._find(path, number, f"{UNSIGNED_MAX} lines in a row without a signature")
+        at = line.moment
+        if at is None or _OF_THE_TRAIL in data:
+            return
+        if self._unsigned_since is None or _LIFECYCLE in data:
+            self._unsigned_since = at
+        elif (at - self._unsigned_since).total_seconds() > UNSIGNED_SECONDS_MAX:
+            self._find(path, number, f"no signature for more than {UNSIGNED_SECONDS_MAX:g} s")
+            self._unsigned_since = datetime.max.replace(tzinfo=UTC)  # said once
 
     def _check_signature(
         self, path: str, number: int, sequence: int, signed: bytes, signature: bytes
@@ -170,6 +193,7 @@ class Verifier:
             self._find(path, number, "the signature is not of this key")
             return
         self._report.signed_below = sequence + 1
+        self._unsigned_since = None
 
     def _check_beginning(self, first: int) -> None:
         """A chain that does not begin at 0 must say who removed its beginning."""

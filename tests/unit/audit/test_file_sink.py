@@ -4,6 +4,8 @@ import json
 import random
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from rivven.audit.events import AuditEvent
 from rivven.audit.file_sink import FileRules
@@ -12,6 +14,8 @@ from rivven.audit.verify import Verifier, chain_files
 from rivven.testing.files import CrashFiles, Fault
 from tests.unit.audit.world import LOG, HandClock, World, assert_chained, file_world
 
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
+PUBLIC = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 DAY = 86_400_000
 CHANGE = AuditEvent("acl_change", "create", "topic:t", "intent")
 
@@ -62,26 +66,31 @@ async def test_a_restart_knows_how_old_the_file_is() -> None:
 
 async def test_retention_removes_whole_files_and_says_so_first() -> None:
     world = await file_world(rules=FileRules(bytes_max=1000, keep_files_max=2))
-    await write(world, 30)
+    await write(world, 20)
+    assert len(world.files.list("/data/audit")) > 4, "nothing is removed before its record can be signed"
+    world.trail.sign_with(KEY.sign, "key")
+    await write(world, 20)
     lines = all_lines(world.files)
     first = json.loads(lines[0])
     assert first["sequence"] > 0 and len(world.files.list("/data/audit")) <= 4
     removals = [json.loads(line) for line in lines if b'"retention"' in line]
+    assert all(removal["signature"] for removal in removals)
     newest = removals[-1]["details"]
     assert newest["removed_below"] >= first["sequence"] and len(newest["last_hash"]) == 64
     assert_chained(lines, first["previous"], first["sequence"])
-    report = Verifier(world.files).verify(chain_files(world.files, LOG))
+    report = Verifier(world.files, PUBLIC).verify(chain_files(world.files, LOG))
     assert report.intact, report.findings
 
 
 async def test_retention_by_age_keeps_what_is_young() -> None:
     world = await file_world(rules=FileRules(bytes_max=600, keep_ms_max=10 * DAY))
+    world.trail.sign_with(KEY.sign, "key")
     for _ in range(30):
         await write(world)
         world.clock.ms += DAY
     days = sorted({json.loads(line)["timestamp"][:10] for line in all_lines(world.files)})
     assert 10 <= len(days) <= 13
-    assert Verifier(world.files).verify(chain_files(world.files, LOG)).intact
+    assert Verifier(world.files, PUBLIC).verify(chain_files(world.files, LOG)).intact
 
 
 async def test_files_that_vanish_without_a_record_are_found() -> None:

@@ -271,3 +271,16 @@ async def test_lines_are_json_of_one_shape() -> None:
     await world.run()
     shapes = {tuple(name for name in json.loads(line.data) if name != "details") for line in sink.lines}
     assert len(shapes) == 1
+
+
+async def test_what_waited_longer_than_a_minute_is_signed_before_anything_follows() -> None:
+    """The machine slept: its timers stood still, the clock did not."""
+    sink = MemorySink()
+    world = await memory_world((sink, True))
+    world.trail.sign_with(lambda _data: b"s" * 64, "key")
+    world.trail.event(LOGIN)
+    await world.run()
+    world.clock.ms += 3_600_000
+    world.trail.event(LOGIN)
+    await world.run()
+    assert [event["action"] for event in sink.events] == ["login", "checkpoint", "login"]

@@ -23,14 +23,15 @@ def pem() -> bytes:
     return KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def lines(count: int, *, every: int = 5, head: Head | None = None) -> list[bytes]:
-    """A chain with a checkpoint after each `every` events."""
+def lines(count: int, *, every: int = 5, head: Head | None = None, apart_ms: int = 1) -> list[bytes]:
+    """A chain with a checkpoint after each `every` events, which are `apart_ms` apart."""
     chain = Chain(head or Head())
     made = []
     for number in range(count):
-        made.append(chain.append(AuditEvent("acl_change", "create", f"topic:{number}"), 1000 + number).data)
+        at_ms = 1000 + number * apart_ms
+        made.append(chain.append(AuditEvent("acl_change", "create", f"topic:{number}"), at_ms).data)
         if number % every == every - 1:
-            made.append(chain.checkpoint(1000 + number, KEY.sign, "k").data)
+            made.append(chain.checkpoint(at_ms, KEY.sign, "k").data)
     return made
 
 
@@ -99,6 +100,35 @@ def test_a_chain_written_anew_needs_a_head_or_the_key() -> None:
 def test_many_lines_without_a_signature_are_a_finding() -> None:
     assert verify(lines(UNSIGNED_MAX, every=10**9)).intact
     assert "without a signature" in verify(lines(UNSIGNED_MAX + 2, every=10**9)).findings[0].reason
+
+
+def test_minutes_without_a_signature_are_a_finding() -> None:
+    assert verify(lines(40, every=5, apart_ms=30_000)).intact
+    forged = verify(lines(40, every=100, apart_ms=30_000))
+    assert [(one.line, one.reason) for one in forged.findings] == [(12, "no signature for more than 300 s")]
+
+
+def test_a_crash_and_a_start_after_hours_are_no_finding() -> None:
+    chain = Chain(Head())
+    made = [chain.append(AuditEvent("acl_change", "create"), 1000).data]
+    made.append(chain.append(AuditEvent("audit", "recovered"), 10**8).data)
+    made.append(chain.append(AuditEvent("lifecycle", "start"), 10**8).data)
+    made.append(chain.append(AuditEvent("acl_change", "create"), 10**8 + 50_000).data)
+    assert verify(made).intact
+
+
+def test_a_record_of_a_removal_that_is_not_signed_removes_nothing() -> None:
+    """Whoever stops the broker can add lines after the last signature: they must not excuse missing files."""
+    made = lines(20)
+    last = json.loads(made[12])
+    details = {"removed_below": 12, "last_hash": last["previous"]}
+    chain = Chain(Head(24, line_hash(made[-1])))
+    forged = chain.append(AuditEvent("audit", "retention", "file:audit.log", details=details), 2000).data
+    reasons = [one.reason for one in verify([*made[12:], forged]).findings]
+    assert reasons == [
+        "the record of a removal is not signed",
+        "the lines below 12 are missing, and no record says that they were removed",
+    ]
 
 
 def test_an_unfinished_line_and_strange_lines_are_named() -> None:
