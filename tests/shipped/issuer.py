@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
@@ -142,6 +143,8 @@ class ScriptedIssuer:
         """Members of the discovery document that differ from what is right."""
         self.script: Callable[[BaseHTTPRequestHandler], bool] | None = None
         """Answers a request in place of the server, if it returns True."""
+        self.clients: dict[str, str] = {}
+        """Id and secret of those who may ask the token endpoint."""
         self.requests: list[str] = []
         issuer = self
 
@@ -152,6 +155,12 @@ class ScriptedIssuer:
                 issuer.requests.append(self.path)
                 if issuer.script is None or not issuer.script(self):
                     answer_json(self, issuer.document(self.path))
+
+            def do_POST(self) -> None:
+                form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+                issuer.requests.append(self.path)
+                status, document = issuer.exchange(form, self.headers.get("Authorization", ""))
+                answer(self, status, json.dumps(document).encode(), Content_Type="application/json")
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Requests are recorded, not printed."""
@@ -190,6 +199,16 @@ class ScriptedIssuer:
         if path == "/.well-known/openid-configuration":
             return {"issuer": self.url, "jwks_uri": f"{self.url}/keys"} | self.discovery
         return {"keys": [key.jwk() for key in self.keys]}
+
+    def exchange(self, form: Mapping[str, list[str]], authorization: str) -> tuple[int, dict[str, Any]]:
+        """The token endpoint (RFC 6749 4.4): a token for a client that shows its secret in either way."""
+        for client, secret in self.clients.items():
+            basic = "Basic " + base64.b64encode(f"{client}:{secret}".encode()).decode()
+            shown = form.get("client_id") == [client] and form.get("client_secret") == [secret]
+            if form.get("grant_type") == ["client_credentials"] and (shown or authorization == basic):
+                token = self.token(client)
+                return 200, {"access_token": token, "token_type": "Bearer", "expires_in": LIFETIME_S}
+        return 401, {"error": "invalid_client"}
 
     def token(self, subject: str = "alice", key: SigningKey | None = None, **members: Any) -> str:
         """A token of this issuer, good unless `members` say otherwise."""
