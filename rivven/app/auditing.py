@@ -78,6 +78,7 @@ class Auditing:
         self._threads: Threads = LoopThreads(asyncio.get_running_loop())
         self.trail = self._build()
         self._started = False
+        self._announced = False
         metrics.watch_audit(
             lambda: self.trail.lines,
             lambda: self.trail.dropped,
@@ -227,8 +228,8 @@ class Auditing:
 
     async def keep_head(self, metadata: MetadataService) -> None:
         """Tell the metadata how far the trail has come, if there is a file to compare with."""
-        if not self._started or not self._has_file:
-            return
+        if not self._announced or not self._has_file:
+            return  # a start that was refused has nothing to tell, and says why in one line
         try:
             head = await self.trail.settled()
             if head.next_sequence:
@@ -248,6 +249,7 @@ class Auditing:
 
     def ready(self, facts: Mapping[str, Fact]) -> None:
         """Record the start, once clients can come."""
+        self._announced = self._started
         self.trail.event(AuditEvent(LIFECYCLE, "start", "broker", details=facts))
 
     async def sign(self) -> None:
