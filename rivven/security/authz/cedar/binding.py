@@ -53,6 +53,15 @@ def parse_policy(text: str) -> dict[str, Any]:
     return dict(policy)
 
 
+def count_policies(text: str) -> int:
+    """How many policies Cedar's own parser finds in a file. Raises CedarRefused."""
+    try:
+        parsed = json.loads(cedarpy().policies_to_json_str(text))
+    except ValueError as error:
+        raise CedarRefused(one_line(error)) from None
+    return len(parsed["staticPolicies"]) + len(parsed["templates"])
+
+
 def compile_policies(policies: Mapping[str, Mapping[str, Any]]) -> Any:
     """A handle that evaluates the policies (JSON form by the id they report). Raises CedarRefused."""
     document = {"staticPolicies": policies, "templates": {}, "templateLinks": []}

@@ -139,8 +139,9 @@ def parse_book(texts: Mapping[str, str], source: str, schema: Any) -> PolicyBook
 
 
 def _parse(file: str, content: str, problems: list[PolicyProblem]) -> list[Policy]:
-    found = []
-    for text, line in split_statements(content):
+    found: list[Policy] = []
+    statements = split_statements(content)
+    for text, line in statements:
         try:
             parsed = binding.parse_policy(text)
         except binding.CedarRefused as error:
@@ -154,7 +155,20 @@ def _parse(file: str, content: str, problems: list[PolicyProblem]) -> list[Polic
             problems.append(PolicyProblem(file, line, reason))
             continue
         found.append(Policy(name, file, line, text, parsed))
+    if len(found) == len(statements):
+        _same_number(file, content, len(found), problems)
     return found
+
+
+def _same_number(file: str, content: str, number: int, problems: list[PolicyProblem]) -> None:
+    """Cedar must find as many policies in the whole file: one that were lost here could be a forbid."""
+    try:
+        whole = binding.count_policies(content)
+    except binding.CedarRefused as error:
+        problems.append(PolicyProblem(file, 0, str(error)))
+        return
+    if whole != number:
+        problems.append(PolicyProblem(file, 0, f"read as {number} policies here and as {whole} by Cedar"))
 
 
 def _validate(policies: Mapping[str, Policy], source: str, schema: Any) -> list[PolicyProblem]:

@@ -81,7 +81,12 @@ class Rules:
             return self._forbidden(outcome)
         if outcome.permits:
             return self._permitted(outcome)
+        asked = {self.exact.reached(asker, operation, resource_type, name)}
         for other in implying(operation, resource_type):
+            reached = self.exact.reached(asker, other, resource_type, name)
+            if reached in asked and not self.exact.reads_action:
+                continue  # these very policies permit nothing, whichever action it is
+            asked.add(reached)
             outcome = self.exact.evaluate(asker, other, resource_type, name)
             if outcome.permitted:
                 return self._permitted(outcome)
@@ -97,13 +102,13 @@ class Rules:
             return self._failed(outcome)
         if outcome.forbids:
             return self._forbidden(outcome)
-        for candidate in (outcome, *self._implied(asker, operation, resource_type)):
+        if outcome.permitted:
+            return self._permitted(outcome)
+        for other in implying(operation, resource_type):
+            candidate = self._blindly(asker, other, resource_type)
             if candidate.permitted:
                 return self._permitted(candidate)
         return _SILENT
-
-    def _implied(self, asker: Asker, operation: Operation, resource_type: ResourceType) -> list[Outcome]:
-        return [self._blindly(asker, other, resource_type) for other in implying(operation, resource_type)]
 
     def _blindly(self, asker: Asker, operation: Operation, resource_type: ResourceType) -> Outcome:
         outcome = self.blind.evaluate(asker, operation, resource_type, "")

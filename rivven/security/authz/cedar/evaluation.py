@@ -1,8 +1,8 @@
 """Asks the Cedar engine about one request, with no more policies than can matter to it.
 
-Policies are filed by the principal and the resource their scope names. Cedar joins policies as a plain "or"
-(any forbid, else any permit), so asking each file that can match and joining the answers is the same as
-asking all policies at once, and the cost of a question does not grow with the policies of others.
+Policies are filed by the principal, the resource and the actions their scope names. Cedar joins policies as a
+plain "or" (any forbid, else any permit), so asking each file that can match and joining the answers is the
+same as asking all policies at once, and the cost of a question does not grow with the policies of others.
 
 It must not remember answers (`engine` does), nor know files of policies.
 """
@@ -16,8 +16,9 @@ from functools import lru_cache
 from typing import Any
 
 from rivven.security.authz.cedar import binding
-from rivven.security.authz.cedar.expressions import Json, Uid, actions_of, constraint_of
+from rivven.security.authz.cedar.expressions import Json, Uid, actions_of, constraint_of, mentions_of
 from rivven.security.authz.cedar.vocabulary import ACTION, ACTIONS, GROUP, RESOURCES, ROLE, USER
+from rivven.security.authz.operations import VALID_OPERATIONS
 from rivven.types import Operation, ResourceType
 
 PRINCIPALS_MAX = 4_096
@@ -61,29 +62,48 @@ class Outcome:
         return bool(self.permits) and not self.forbids and not self.errors
 
 
-class _File:
-    """Policies whose scope names the same principal and resource."""
+class Compiled:
+    """Policies compiled together; the same object wherever the same policies can speak."""
 
-    __slots__ = ("actions", "handle", "policies")
+    __slots__ = ("handle",)
 
-    def __init__(self) -> None:
-        self.policies: dict[str, Json] = {}
-        self.actions: set[str] | None = set()
-        """Actions some policy names, None when one names all."""
-        self.handle: Any = None
-
-    def add(self, name: str, policy: Json) -> None:
-        self.policies[name] = policy
-        named = actions_of(policy["action"])
-        if self.actions is None:
-            return
-        if named is None or any(action not in _PLAIN for _type, action in named):
-            self.actions = None
-        else:
-            self.actions.update(action for _type, action in named)
+    def __init__(self, policies: Mapping[str, Json]) -> None:
+        self.handle = binding.compile_policies(policies)
 
 
 _PLAIN = frozenset(ACTIONS.values())
+_File = dict[tuple[str, str], Compiled]
+"""By action and resource type, for policies whose scope names one principal and one resource."""
+
+
+def _compile_file(policies: Mapping[str, Json]) -> _File:
+    """Cedar looks at every policy it is given, so each question gets those of its action and type only."""
+    named = {name: actions_of(policy["action"]) for name, policy in policies.items()}
+    targets = {name: constraint_of(policy["resource"]) for name, policy in policies.items()}
+    compiled: dict[tuple[str, ...], Compiled] = {}
+    file: _File = {}
+    for resource_type, operations in VALID_OPERATIONS.items():
+        kind = RESOURCES[resource_type]
+        for action in (ACTIONS[operation] for operation in operations):
+            names = tuple(
+                name for name in policies if _names(named[name], action) and targets[name].reaches_type(kind)
+            )
+            if names:
+                if names not in compiled:
+                    compiled[names] = Compiled({name: policies[name] for name in names})
+                file[action, kind] = compiled[names]
+    return file
+
+
+def _names(actions: tuple[Uid, ...] | None, action: str) -> bool:
+    """Whether a scope can mean the action: a group of actions, of a schema of one's own, may."""
+    return actions is None or any(name == action or name not in _PLAIN for _type, name in actions)
+
+
+def _reads_action(policy: Json) -> bool:
+    """Whether the answer can differ between two actions the policy is filed under."""
+    named = actions_of(policy["action"]) or ()
+    return mentions_of(policy).action or any(name not in _PLAIN for _type, name in named)
 
 
 class Evaluator:
@@ -95,12 +115,13 @@ class Evaluator:
 
     def __init__(self, policies: Mapping[str, Json], actions: Iterable[Json] = ()) -> None:
         self._actions = list(actions)
-        self._files: dict[tuple[Uid | None, Uid | None], _File] = {}
+        filed: dict[tuple[Uid | None, Uid | None], dict[str, Json]] = {}
         for name, policy in policies.items():
             key = (constraint_of(policy["principal"]).uid, constraint_of(policy["resource"]).uid)
-            self._files.setdefault(key, _File()).add(name, policy)
-        for file in self._files.values():
-            file.handle = binding.compile_policies(file.policies)
+            filed.setdefault(key, {})[name] = policy
+        self._files = {key: _compile_file(found) for key, found in filed.items()}
+        self.reads_action = any(map(_reads_action, policies.values()))
+        """Whether the same policies may answer otherwise about another action."""
         self._principal = lru_cache(PRINCIPALS_MAX)(self._parse_principal)
 
     def evaluate(self, asker: Asker, operation: Operation, resource_type: ResourceType, name: str) -> Outcome:
@@ -108,8 +129,8 @@ class Evaluator:
         resource = (RESOURCES[resource_type], name)
         action = ACTIONS[operation]
         outcome = Outcome()
-        files = self._reached(asker, action, resource)
-        if not files:
+        reached = self.reached(asker, operation, resource_type, name)
+        if not reached:
             return outcome
         request = {
             "principal": _json_uid((USER, asker.user)),
@@ -120,18 +141,22 @@ class Evaluator:
         entities = self._principal((asker.user, asker.groups, asker.roles, asker.scope))
         if resource != (USER, asker.user):
             entities = entities.with_added_json_str(binding.as_json([_resource_entity(resource)]))
-        for file in files:
-            _join(outcome, *binding.ask(file.handle, request, entities))
+        for compiled in reached:
+            _join(outcome, *binding.ask(compiled.handle, request, entities))
         return outcome
 
-    def _reached(self, asker: Asker, action: str, resource: Uid) -> list[_File]:
-        files = []
+    def reached(
+        self, asker: Asker, operation: Operation, resource_type: ResourceType, name: str
+    ) -> tuple[Compiled, ...]:
+        """The policies that can speak about one action; the same ones are the same objects."""
+        kind = RESOURCES[resource_type]
+        found, question = [], (ACTIONS[operation], kind)
         for principal in (None, *dict.fromkeys(asker.uids)):
-            for target in (None, resource):
+            for target in (None, (kind, name)):
                 file = self._files.get((principal, target))
-                if file is not None and (file.actions is None or action in file.actions):
-                    files.append(file)
-        return files
+                if file is not None and question in file:
+                    found.append(file[question])
+        return tuple(found)
 
     def _parse_principal(self, principal: _Principal) -> Any:
         user, groups, roles, scope = principal

@@ -48,6 +48,7 @@ class Mentions:
     principal: frozenset[str]
     """Attributes of the principal."""
     resource: bool
+    action: bool
     entities: frozenset[Uid]
 
 
@@ -104,6 +105,7 @@ def mentions_of(policy: Json) -> Mentions:
         frozenset(probed),
         frozenset(principal),
         "resource" in variables,
+        "action" in variables,
         frozenset(entities),
     )
 

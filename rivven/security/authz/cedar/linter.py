@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rivven.security.authz.cedar.book import Policy, PolicyProblem
-from rivven.security.authz.cedar.vocabulary import RESOURCES, USER
+from rivven.security.authz.cedar.vocabulary import ACTIONS, RESOURCES, USER
+from rivven.security.authz.operations import VALID_OPERATIONS
 from rivven.types import CLUSTER_NAME, ResourceType
 
 _CLUSTER = RESOURCES[ResourceType.CLUSTER]
+
+_EVERY_ACTION = {ACTIONS[operation] for operations in VALID_OPERATIONS.values() for operation in operations}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,10 @@ def lint(policies: Iterable[Policy], known: Mapping[str, Container[str]] | None 
 
 def _covers_everything(policy: Policy) -> bool:
     """Whether it applies to every action of everybody on every resource, or on every one of a type."""
+    named = policy.actions
     return (
         policy.unconditional
-        and policy.actions is None
+        and (named is None or {name for _type, name in named} >= _EVERY_ACTION)
         and policy.principal.covers_type(USER)
         and policy.resource.uid is None
     )

@@ -1,7 +1,7 @@
 """Cuts the text of a policy file into its statements and knows the line of each.
 
-Pure. Cedar ends every policy with a semicolon, which stands nowhere else but in strings and comments. It
-must not understand a policy: Cedar's own parser does.
+Pure. Cedar ends every policy with a semicolon, which stands nowhere else but in strings and comments, and a
+comment with a line feed or a carriage return. It must not understand a policy: Cedar's own parser does.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 # Blanks and comments; a string with its escapes; the end of a statement; anything else, as much as is plain.
 _TOKEN = re.compile(
-    r'(?P<gap>\s+|//[^\n]*)|(?P<string>"(?:[^"\\]|\\.)*"?)|(?P<end>;)|(?P<rest>[^\s";/]+|/)', re.DOTALL
+    r'(?P<gap>\s+|//[^\r\n]*)|(?P<string>"(?:[^"\\]|\\.)*"?)|(?P<end>;)|(?P<rest>[^\s";/]+|/)', re.DOTALL
 )
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 class Statement(NamedTuple):
@@ -43,4 +45,4 @@ def split_statements(text: str) -> list[Statement]:
 
 
 def _statement(text: str, start: int, end: int) -> Statement:
-    return Statement(text[start:end], text.count("\n", 0, start) + 1)
+    return Statement(text[start:end], len(_LINE_END.findall(text, 0, start)) + 1)

@@ -7,6 +7,7 @@ import pytest
 from rivven.security.authz.cedar import book as book_module
 from rivven.security.authz.cedar.book import PoliciesRefused, PolicyBook, parse_book
 from rivven.security.authz.cedar.policies import load_schema
+from rivven.security.authz.cedar.statements import split_statements
 
 FINE = '@id("fine") permit(principal, action == Action::"Read", resource is Topic);\n'
 
@@ -66,6 +67,12 @@ def test_what_is_refused(text: str, reason: str) -> None:
     found = refusal(text)
     assert reason in found
     assert "\n" not in found
+
+
+def test_a_policy_that_only_cedar_finds_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could be a forbid: files that are read differently here and there are refused."""
+    monkeypatch.setattr(book_module, "split_statements", lambda text: split_statements(text)[:1])
+    assert "a.cedar: read as 1 policies here and as 2 by Cedar" in refusal(FINE + FINE.replace("fine", "b"))
 
 
 def test_every_problem_is_told_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:

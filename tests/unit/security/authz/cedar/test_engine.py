@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rivven.security.authz.authorizer import Action, Subject, Verdict
+from rivven.security.authz.cedar import binding
 from rivven.security.authz.cedar import engine as engine_module
 from rivven.security.authz.cedar.engine import CedarAuthorizer, NoRoles
 from rivven.types import CLUSTER_NAME, Operation, Principal, ResourceType
@@ -76,6 +77,22 @@ def test_describing_may_be_forbidden_for_itself_and_falls_with_writing(tmp_path:
     assert on_topic(blind, DESCRIBE)(user("u", "orders"), "orders-1").verdict is Verdict.DENY
     mute = authorizer(tmp_path, ORDERS + forbid.format("Write"))
     assert on_topic(mute, DESCRIBE)(user("u", "orders"), "orders-1").verdict is Verdict.NO_OPINION
+
+
+def test_the_same_policies_are_not_asked_again_for_what_implies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Describe follows from four operations; policies about every action have answered for all of them."""
+    asked: list[object] = []
+    ask = binding.ask
+    monkeypatch.setattr(binding, "ask", lambda *question: asked.append(question) or ask(*question))
+    engine = authorizer(tmp_path, '@id("x") permit(principal, action, resource) when { context.tls };')
+    assert not on_topic(engine, DESCRIBE)(user("u", tls=False), "t").allowed
+    assert len(asked) == 1
+    by_action = '@id("x") permit(principal, action, resource) when { action == Action::"Alter" };'
+    engine = authorizer(tmp_path, by_action)
+    assert on_topic(engine, DESCRIBE)(user("u"), "t").allowed
+    assert not on_topic(engine, READ)(user("u"), "t").allowed
 
 
 # --- some resource (KIP-679) --------------------------------------------------------------------------------

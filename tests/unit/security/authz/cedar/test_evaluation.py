@@ -19,12 +19,24 @@ PRINCIPALS = (
     'principal in Role::"r"',
     "principal is User",
 )
-ACTIONS = ("action", 'action == Action::"Read"', 'action in [Action::"Read", Action::"Write"]')
-RESOURCES = ("resource", 'resource == Topic::"t"', "resource is Topic", 'resource in Topic::"s"')
+ACTIONS = (
+    "action",
+    'action == Action::"Read"',
+    'action in [Action::"Read", Action::"Write"]',
+    'action in [Action::"Read", Action::"Describe"]',
+)
+RESOURCES = (
+    "resource",
+    'resource == Topic::"t"',
+    "resource is Topic",
+    'resource in Topic::"s"',
+    "resource is ConsumerGroup",
+)
 CONDITIONS = (
     "",
     "when { context.tls }",
     'unless { resource == Topic::"t" }',
+    'when { action == Action::"Read" }',
     "when { context.hour + 9223372036854775807 > 0 }",
 )
 

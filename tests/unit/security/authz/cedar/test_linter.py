@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from rivven.security.authz.cedar.linter import Finding, lint
+from rivven.security.authz.cedar.vocabulary import ACTIONS
+from rivven.security.authz.operations import VALID_OPERATIONS
 from tests.unit.security.authz.cedar.policy_world import book
 
 
@@ -26,6 +28,13 @@ def findings(directory: Path, text: str, **known: tuple[str, ...]) -> list[Findi
 def test_a_forbid_of_everything_is_refused(tmp_path: Path, scope: str, refused: bool) -> None:
     found = findings(tmp_path, f'@id("x") forbid({scope});')
     assert [finding.level for finding in found] == ["error"] * refused
+
+
+def test_every_action_by_name_is_every_action(tmp_path: Path) -> None:
+    every = sorted(f'Action::"{ACTIONS[one]}"' for valid in VALID_OPERATIONS.values() for one in valid)
+    text = '@id("x") forbid(principal, action in [{}], resource);'
+    assert [one.level for one in findings(tmp_path, text.format(", ".join(every)))] == ["error"]
+    assert not findings(tmp_path, text.format(", ".join(one for one in every if "Read" not in one)))
 
 
 def test_a_condition_that_is_none_does_not_help(tmp_path: Path) -> None:

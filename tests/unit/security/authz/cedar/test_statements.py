@@ -20,6 +20,12 @@ def test_semicolons_in_strings_and_comments_end_nothing() -> None:
     assert [s.text[:6] for s in split_statements(text)] == ["permit", "forbid"]
 
 
+def test_a_carriage_return_ends_a_comment_as_it_does_for_cedar() -> None:
+    """Otherwise a comment of an old Mac's editor would swallow a forbid."""
+    text = "// first\rforbid(a);\r\n// second\r\npermit(b);"
+    assert split_statements(text) == [Statement("forbid(a);", 2), Statement("permit(b);", 4)]
+
+
 def test_what_is_not_ended_is_left_for_the_parser() -> None:
     assert split_statements('permit(a); forbid(b) "; ')[1] == Statement('forbid(b) "; ', 1)
     assert split_statements(" // nothing\n") == []
