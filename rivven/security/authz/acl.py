@@ -57,6 +57,10 @@ class AclAuthorizer:
         """Whether some name of the type could be allowed (KIP-679)."""
         return self.book.decide_any(self.view(subject), operation, resource_type)
 
+    def denials(self, subject: Subject, action: Action) -> list[Decision]:
+        """Every rule that refuses the action, as its decision."""
+        return self.book.denials(self.view(subject), action)
+
     def view(self, subject: Subject) -> View:
         """The rules as they concern the subject now."""
         book = self.book

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from rivven.actions import (
     ACTIONS,
+    CLUSTER,
     RESOURCE_TYPES,
     TYPE_WORDS,
     WordError,
@@ -23,6 +24,10 @@ from rivven.actions import (
 from rivven.security.authz.acl import ENGINE as ACL
 from rivven.security.authz.acl import AclAuthorizer, AclSource, describe_rule
 from rivven.security.authz.authorizer import Action, Decision, Subject, Verdict
+from rivven.security.authz.cedar.book import Policy
+from rivven.security.authz.cedar.engine import CedarAuthorizer
+from rivven.security.authz.cedar.vocabulary import ACTIONS as POLICY_ACTIONS
+from rivven.security.authz.cedar.vocabulary import GROUP, RESOURCES, USER
 from rivven.security.authz.chain import SCOPE, AuthorizerChain, Explanation
 from rivven.security.authz.operations import ALLOWED_BITS, VALID_OPERATIONS
 from rivven.security.authz.rbac import ENGINE as RBAC
@@ -138,10 +143,10 @@ class Explainer:
             if decision.verdict is not Verdict.DENY or (passes and name != SCOPE):
                 continue
             engine = self._chain.engines.get(name)
-            if isinstance(engine, AclAuthorizer):
-                yield from engine.book.denials(engine.view(found.subject), found.action)
-            else:
-                yield decision
+            told: list[Decision] = []
+            if isinstance(engine, AclAuthorizer | CedarAuthorizer):
+                told = engine.denials(found.subject, found.action)
+            yield from told or [decision]
 
     def _remedies(self, subject: Subject, action: Action) -> Iterator[Remedy]:
         member = _member(subject)
@@ -177,8 +182,8 @@ class Explainer:
     # -- everybody -------------------------------------------------------------------------------------------
 
     def candidates(self) -> list[str]:
-        """Whom to ask about for `holds`: users, and members and principals that rules and bindings name, in
-        order. ``user:*`` stands for everybody.
+        """Whom to ask about for `holds`: users, and whom rules, bindings and policies name, in order.
+        ``user:*`` stands for everybody.
         """
         found = {f"user:{name}": None for name in self._users.names()}
         found |= {_word(principal): None for principal in self._chain.super_users}
@@ -186,6 +191,10 @@ class Explainer:
         for principal in {rule.principal for rule in self._rules()[1]}:
             if principal.startswith(("User:", "Group:")):
                 found[_word(principal)] = None
+        for engine in self._policies():
+            for policy in engine.policies:
+                named = policy.mentions.entities
+                found |= {f"{kind.lower()}:{name}": None for kind, name in named if kind in (USER, GROUP)}
         found.pop("user:*", None)
         return ["user:*", *sorted(found)]
 
@@ -198,7 +207,7 @@ class Explainer:
         return self._chain.decide(subject, action)
 
     def effects(self, subject: Subject) -> Iterator[Effect]:
-        """What rules and roles say about a subject, from whatever address."""
+        """What rules, roles and scopes of policies say about a subject, from whatever address."""
         if subject.key[0] in self._chain.super_users:
             yield Effect(Verdict.ALLOW, WILDCARD, WILDCARD, WILDCARD, "super user")
         roles = self.roles_of(subject)
@@ -216,15 +225,41 @@ class Explainer:
                 for rule, place in rules_of(f"Role:{role}", found.permits, found.place):
                     yield _effect(rule, f"role:{role}" + (f" ({place})" if place else ""))
 
+        for engine in self._policies():
+            for policy in engine.about(subject):
+                yield from policy_effects(policy)
+
     def unlisted(self) -> list[str]:
         """Engines whose permissions cannot be listed, only asked about."""
-        return [name for name in self._chain.engines if name not in (ACL, RBAC)]
+        engines = self._chain.engines.items()
+        return [
+            name
+            for name, engine in engines
+            if name not in (ACL, RBAC) and not isinstance(engine, CedarAuthorizer)
+        ]
+
+    def _policies(self) -> list[CedarAuthorizer]:
+        return [engine for engine in self._chain.engines.values() if isinstance(engine, CedarAuthorizer)]
 
 
 def _effect(rule: AclBinding, via: str) -> Effect:
     verdict = Verdict.ALLOW if rule.permission is Permission.ALLOW else Verdict.DENY
     resource = pattern_text(rule.resource_type, rule.resource_name, rule.pattern_type)
     return Effect(verdict, resource, rule.operation.name, rule.host, via)
+
+
+def policy_effects(policy: Policy) -> Iterator[Effect]:
+    """What a policy says by its scope, a line for each action; `via` tells whether conditions narrow it."""
+    verdict = Verdict.ALLOW if policy.permits else Verdict.DENY
+    words = {RESOURCES[kind]: word for kind, word in TYPE_WORDS.items()}
+    where = policy.resource
+    kind, name = where.uid or (where.kind, WILDCARD)
+    word = WILDCARD if kind is None else words.get(kind, kind)
+    resource = word if kind is None or word == CLUSTER else f"{word}:{name}"
+    via = f"policy {policy.rule}" + ("" if policy.unconditional else ", under conditions")
+    operations = {action: operation.name for operation, action in POLICY_ACTIONS.items()}
+    for _type, action in policy.actions or ((None, WILDCARD),):
+        yield Effect(verdict, resource, operations.get(action, action), WILDCARD, via)
 
 
 def _covers(rule: AclBinding, action: Action) -> bool:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Protocol
 
-from rivven.security.authz.authorizer import Action, Decision, Subject
+from rivven.security.authz.authorizer import Action, Decision, Subject, Verdict
 from rivven.security.authz.cedar import binding
 from rivven.security.authz.cedar.book import Policy, PolicyBook
 from rivven.security.authz.cedar.evaluation import Asker, Evaluator, Outcome
@@ -121,6 +121,14 @@ class Rules:
         ]
         return outcome
 
+    def refusals(
+        self, asker: Asker, operation: Operation, resource_type: ResourceType, name: str
+    ) -> list[Decision]:
+        """What `exactly` finds first, and everything else that refuses: what failed, and every forbid."""
+        outcome = self.exact.evaluate(asker, operation, resource_type, name)
+        failed = [self._failed(Outcome(errors=[one])) for one in sorted(outcome.errors)]
+        return [*failed, *(self._forbidden(Outcome(forbids=[one])) for one in sorted(outcome.forbids))]
+
     def _failed(self, outcome: Outcome) -> Decision:
         name, reason = min(outcome.errors)
         rule = self._rule(name) if name else ""
@@ -184,19 +192,22 @@ class _Memory:
         resource_type: ResourceType,
         decide: Callable[[Asker], Decision],
     ) -> Decision:
-        kind, user, groups, scope, *values = key
-        if kind != USER:
+        if key[0] != USER:
             return _NOT_A_USER
         if resource_type not in RESOURCES or not is_valid(operation, resource_type):
             return _NO_WORD
-        roles = self._memberships.roles_of(user, groups)
-        told = dict(zip(self._mentioned, values, strict=True))
-        context = context_of({**told, **time_of(self.hour)})
         try:
-            return decide(Asker(user, groups, roles, scope, context))
+            return decide(self.asker(key))
         except ValueError:
             # Names that are no text (lone surrogates) cannot be asked about, so nothing permits them.
             return Decision.deny("the policy engine cannot take these names", engine=ENGINE)
+
+    def asker(self, key: tuple[Any, ...]) -> Asker:
+        """Who asks, from what `key` makes of a subject."""
+        _kind, user, groups, scope, *values = key
+        told = dict(zip(self._mentioned, values, strict=True))
+        context = context_of({**told, **time_of(self.hour)})
+        return Asker(user, groups, self._memberships.roles_of(user, groups), scope, context)
 
 
 def context_of(known: Mapping[str, Any]) -> Json:
@@ -248,6 +259,22 @@ class CedarAuthorizer:
         """Whether policies leave some resource of the type on which the operation is permitted (KIP-679)."""
         memory = self._current()
         return memory.on_some(memory.key(subject), operation, resource_type)
+
+    def denials(self, subject: Subject, action: Action) -> list[Decision]:
+        """Everything that refuses the action, as decisions; the one of `authorize` is the first."""
+        decision = self.authorize(subject, [action])[0]
+        if decision.verdict is not Verdict.DENY or not decision.rule:
+            return [decision] if decision.verdict is Verdict.DENY else []
+        memory = self._current()
+        return memory.rules.refusals(memory.asker(memory.key(subject)), *action)
+
+    def about(self, subject: Subject) -> list[Policy]:
+        """The policies whose scope lets them speak about a subject."""
+        if subject.principal.kind != USER:
+            return []
+        memory = self._current()
+        uids = {None, *memory.asker(memory.key(subject)).uids}
+        return [policy for policy in self.policies if policy.principal.uid in uids]
 
     def _current(self) -> _Memory:
         memory, rules = self._memory, self._source()

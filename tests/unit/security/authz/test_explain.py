@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from rivven.actions import Permit, WordError, parse_resource
 from rivven.security.authz.acl import AclAuthorizer
 from rivven.security.authz.authorizer import Action, Authorizer, Decision, Subject, Verdict
+from rivven.security.authz.cedar.engine import CedarAuthorizer
 from rivven.security.authz.chain import SCOPE, SUPER_USERS, AuthorizerChain
 from rivven.security.authz.explain import Explainer, parse_question
 from rivven.security.authz.operations import VALID_OPERATIONS
@@ -25,6 +28,7 @@ from rivven.types import (
     ResourceType,
 )
 from rivven_cli.actions import operations_for, parse_principal
+from tests.unit.security.authz.cedar.policy_world import rules
 from tests.unit.security.authz.role_sources import Store, UserFile
 
 TOPIC, CLUSTER = ResourceType.TOPIC, ResourceType.CLUSTER
@@ -152,6 +156,80 @@ def test_effects() -> None:
     ]
     assert world.explainer.unlisted() == []
     assert World(policies=DenyAll()).explainer.unlisted() == ["policies"]
+
+
+POLICIES = """
+@id("staff-writes") permit(principal in Group::"staff", action == Action::"Write", resource is Topic)
+when { resource.name like "ord*" };
+@id("eve-writes") permit(principal == User::"eve", action in [Action::"Read", Action::"Write"],
+resource == Topic::"orders");
+@id("closed") forbid(principal, action == Action::"Write", resource is Topic) when { context.hour < 24 };
+@id("broken") forbid(principal, action, resource) when { context.weekday + 9223372036854775807 < 0 };
+@id("consumers") permit(principal in Role::"consumer", action, resource == Cluster::"kafka-cluster");
+"""
+
+
+def world_of_policies(directory: Path, text: str) -> World:
+    world = World()
+    source = rules(directory, text)
+    roles = RoleDirectory(lambda: world.store, world.users)
+    world.chain.engines["cedar"] = CedarAuthorizer(lambda: source, roles, lambda: 0)
+    world.chain = AuthorizerChain(world.chain.engines, ["User:root"], ScopeCeiling(roles))
+    world.explainer = Explainer(world.chain, roles, world.users, lambda: (0, ()))
+    return world
+
+
+def test_every_policy_in_the_way_is_named(tmp_path: Path) -> None:
+    found = world_of_policies(tmp_path, POLICIES).about("user:ann")
+    place = f"{tmp_path}/a.cedar"
+    assert found.denials[0] == found.explanation.decision
+    assert [one.rule for one in found.denials] == [f"broken ({place}:7)", f"closed ({place}:6)"]
+    assert "failed: integer overflow" in found.denials[0].reason
+    assert found.remedies == ()
+
+
+def test_names_no_policy_can_take_are_one_denial(tmp_path: Path) -> None:
+    world = world_of_policies(tmp_path, POLICIES)
+    found = world.about("user:ann", Action(WRITE, TOPIC, "\ud800"))
+    assert [one.reason for one in found.denials] == ["the policy engine cannot take these names"]
+
+
+def test_whom_policies_name_is_asked_about(tmp_path: Path) -> None:
+    permits = POLICIES.partition('@id("closed")')[0]
+    world = world_of_policies(tmp_path, permits)
+    may = {member: world.explainer.holds(member, PRODUCE).rule for member in world.explainer.candidates()}
+    assert {member: rule.partition(" ")[0] for member, rule in may.items() if rule} == {
+        "group:staff": "staff-writes",
+        "user:ann": "staff-writes",
+        "user:eve": "eve-writes",
+        "user:root": "authorization.super_users",
+    }
+
+
+def test_effects_of_policies(tmp_path: Path) -> None:
+    explainer = world_of_policies(tmp_path, POLICIES).explainer
+    place = f"{tmp_path}/a.cedar"
+    closed = (Verdict.DENY, "WRITE", "topic:*", f"policy closed ({place}:6), under conditions")
+    broken = (Verdict.DENY, "*", "*", f"policy broken ({place}:7), under conditions")
+
+    def effects(member: str) -> list[tuple[Verdict, str, str, str]]:
+        found = explainer.effects(explainer.subject(member))
+        return [(one.verdict, one.operation, one.resource, one.via) for one in found if "policy" in one.via]
+
+    assert effects("user:ann") == [
+        (Verdict.ALLOW, "WRITE", "topic:*", f"policy staff-writes ({place}:2), under conditions"),
+        closed,
+        broken,
+    ]
+    eve = f"policy eve-writes ({place}:4)"
+    assert effects("user:eve") == [
+        (Verdict.ALLOW, "READ", "topic:orders", eve),
+        (Verdict.ALLOW, "WRITE", "topic:orders", eve),
+        closed,
+        broken,
+    ]
+    assert effects("user:bob")[-1] == (Verdict.ALLOW, "*", "cluster", f"policy consumers ({place}:8)")
+    assert explainer.unlisted() == []
 
 
 @pytest.mark.parametrize(
