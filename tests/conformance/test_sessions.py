@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,19 @@ def test_renewing_twice_within_a_second_is_illegal_and_harmless(plain: Connectio
             client.login(plain.account)
         assert refused.value.code == ErrorCode.ILLEGAL_SASL_STATE
         assert client.metadata().brokers
+
+
+def test_a_session_without_an_end_is_not_renewed(own_directory: Path) -> None:
+    with ShippedBroker(own_directory, settings={"connections.max.reauth.ms": 0}) as broker:
+        connection = broker.connection()
+        assert connection.account is not None
+        with Client(connection) as client:
+            assert client.session_lifetime_ms == 0
+            with pytest.raises(Refused) as refused:
+                client.login(connection.account)
+            assert refused.value.code == ErrorCode.ILLEGAL_SASL_STATE
+            assert client.metadata().brokers
+        assert broker.stop() == 0
 
 
 def test_renewing_as_another_user_or_mechanism_closes(plain: Connection) -> None:
