@@ -328,34 +328,6 @@ CREATE_ACLS = Audited("acl_change", "create", _new_rules, _rules_created)
 DELETE_ACLS = Audited("acl_change", "delete", _rule_filters, _rules_deleted)
 
 
-def _quotas(request: Any, _version: int) -> list[Change]:
-    if request.validate_only:
-        return []
-    return [
-        Change(
-            _quota_entity(entry),
-            {one.key: "removed" if one.remove else str(one.value) for one in entry.ops},
-        )
-        for entry in request.entries
-    ]
-
-
-def _quota_entity(entry: Any) -> str:
-    named = (
-        f"{one.entity_type}={'<default>' if one.entity_name is None else one.entity_name}"
-        for one in entry.entity
-    )
-    return "quota:" + ",".join(named)
-
-
-ALTER_CLIENT_QUOTAS = Audited(
-    "quota_change",
-    "alter",
-    _quotas,
-    lambda _request, response, _version: [
-        Outcome(_quota_entity(one), int(one.error_code)) for one in response.entries
-    ],
-)
 ALTER_USER_SCRAM_CREDENTIALS = Audited(
     "user_change",
     "alter",
@@ -432,16 +404,6 @@ def _token_owner(request: Any, _version: int) -> list[Change]:
     return [Change("delegation-token:new", {"owner": owner or "the requester"})]
 
 
-def _some_token(_request: Any, _version: int) -> list[Change]:
-    """The request names the token by its secret, which must not be here; the result names its id where the
-    answer does."""
-    return [Change("delegation-token:given")]
-
-
-def _token_result(_request: Any, response: Any, _version: int) -> list[Outcome]:
-    return [Outcome("delegation-token:given", int(response.error_code))]
-
-
 CREATE_DELEGATION_TOKEN = Audited(
     "token_change",
     "create",
@@ -450,13 +412,26 @@ CREATE_DELEGATION_TOKEN = Audited(
         Outcome(f"delegation-token:{response.token_id or 'new'}", int(response.error_code))
     ],
 )
-RENEW_DELEGATION_TOKEN = Audited("token_change", "renew", _some_token, _token_result)
-EXPIRE_DELEGATION_TOKEN = Audited("token_change", "expire", _some_token, _token_result)
+
+
+def token_by_secret(action: str, id_of: Callable[[bytes], str | None]) -> Audited:
+    """RenewDelegationToken and ExpireDelegationToken name a token by its secret, which must not be here:
+    `id_of` finds the id, None for a secret nobody has."""
+
+    def named(secret: bytes) -> str:
+        return f"delegation-token:{id_of(secret) or 'unknown'}"
+
+    return Audited(
+        "token_change",
+        action,
+        lambda request, _version: [Change(named(request.hmac))],
+        lambda request, response, _version: [Outcome(named(request.hmac), int(response.error_code))],
+    )
 
 
 def _entity(parts: Sequence[Any]) -> str:
     return "quota:" + ",".join(
-        f"{one.entity_type}={'(default)' if one.entity_name is None else one.entity_name}" for one in parts
+        f"{one.entity_type}={'<default>' if one.entity_name is None else one.entity_name}" for one in parts
     )
 
 

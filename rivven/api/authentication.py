@@ -210,14 +210,14 @@ class CertificateIdentities:
         if session.exchange is not None:
             checked = self._certificates.check(der, now_ms)
             if isinstance(checked, Rejected):
-                self._refuse(session, checked)
+                self._close(session, checked.reason)
                 return
             session.certificate = checked.credential
             session.certificate_expires_at_ms = checked.not_after_ms
             return
         step = self._certificates.verify(der, now_ms)
         if isinstance(step, Rejected):
-            self._refuse(session, step)
+            self._close(session, step.reason)
             return
         session.become(step, CERTIFICATE_MECHANISM)
         self._observer.authenticated(CERTIFICATE_MECHANISM)
@@ -229,7 +229,11 @@ class CertificateIdentities:
             CERTIFICATE_MECHANISM,
         )
 
-    def _refuse(self, session: Session, step: Rejected) -> None:
+    def refuse(self, session: Session, reason: str) -> None:
+        """The handshake failed because of the certificate, or because there is none: a login that failed."""
         self._observer.authentication_failed(CERTIFICATE_MECHANISM)
-        session.refuse(CERTIFICATE_MECHANISM, step.reason)
-        session.closing = f"the client certificate is refused: {step.reason}"
+        session.refuse(CERTIFICATE_MECHANISM, reason)
+
+    def _close(self, session: Session, reason: str) -> None:
+        self.refuse(session, reason)
+        session.closing = f"the client certificate is refused: {reason}"

@@ -281,14 +281,14 @@ def _token_rows(h: HandlerSet) -> list[Row]:
             delegation_tokens.RENEW_DELEGATION_TOKEN_RULES,
             h.tokens.renew_delegation_token,
             failed=delegation_tokens.renew_failed,
-            audited=audited.RENEW_DELEGATION_TOKEN,
+            audited=audited.token_by_secret("renew", h.tokens.id_of_secret),
         ),
         Row(
             ApiKey.EXPIRE_DELEGATION_TOKEN,
             delegation_tokens.EXPIRE_DELEGATION_TOKEN_RULES,
             h.tokens.expire_delegation_token,
             failed=delegation_tokens.expire_failed,
-            audited=audited.EXPIRE_DELEGATION_TOKEN,
+            audited=audited.token_by_secret("expire", h.tokens.id_of_secret),
         ),
         Row(
             ApiKey.DESCRIBE_DELEGATION_TOKEN,

@@ -64,6 +64,10 @@ class DelegationTokenHandlers:
         self._max_lifetime_ms = max_lifetime_ms
         self._expiry_ms = expiry_ms
 
+    def id_of_secret(self, secret: bytes) -> str | None:
+        """The id of the token with this secret, ended or not; for the audit trail."""
+        return self._tokens.id_of(secret)
+
     async def create_delegation_token(self, context: RequestContext, request: Any) -> Any:
         """Make a token; its secret is in this answer only."""
         requester = self._requester(context)

@@ -120,6 +120,10 @@ class TokenService:
         token = self._tokens.find(token_id)
         return None if token is None else self._with_use(token)
 
+    def id_of(self, secret: bytes) -> str | None:
+        """The id of the token with this secret; None when there is none, or it was rotated away."""
+        return self._tokens.id_of(self._key.digest(secret))
+
     def now_ms(self) -> int:
         """The time by which tokens end."""
         return self._clock.now_ms()

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rivven.api.authentication import CertificateIdentities
 from rivven.api.catalogue import build_table
 from rivven.api.credentials import CredentialHandlers
 from rivven.api.dispatch import Dispatch
@@ -51,7 +52,6 @@ from rivven.security.admission import Admission
 from rivven.security.authz.chain import AuthorizerChain
 from rivven.security.authz.roles import RoleDirectory
 from rivven.security.sessions import Sessions
-from rivven.server.listener import Identify
 from rivven.tasks import Tasks
 from rivven.telemetry import Metrics
 from rivven.telemetry.metrics import COMPACTION_TOTALS
@@ -283,7 +283,7 @@ class Broker:
         SessionsFollowMetadata(self._sessions, metadata, self._clock)
         self._network.open(
             sessions=self._sessions,
-            identify=self._certificates(metadata, authentication),
+            certificates=self._certificates(metadata, authentication),
             dispatch=dispatch,
             arrivals=limiting.arrivals,
             admission=admission,
@@ -307,7 +307,9 @@ class Broker:
             ready=lambda: self._ready,
         )
 
-    def _certificates(self, metadata: MetadataService, authentication: Authentication) -> Identify | None:
+    def _certificates(
+        self, metadata: MetadataService, authentication: Authentication
+    ) -> CertificateIdentities | None:
         """How client certificates are judged, None when no listener asks for any."""
         config = self._config
         asking = any(asks_for_certificates(config, listener) for listener in config.listeners)
@@ -319,7 +321,7 @@ class Broker:
         made = ClientCertificates(self._config, metadata, self._sessions, names, self._clock, self._metrics)
         made.watch(self._tasks)
         authentication.services.certificates = made.authentication
-        return made.identities.identify
+        return made.identities
 
     def _start_background(self, metadata: MetadataService, replicas: Replicas) -> None:
         broker = metadata.static_broker_values

@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from rivven.api.authentication import CertificateIdentities
 from rivven.api.dispatch import Dispatch
 from rivven.api.memory import MemoryBudget
 from rivven.api.session import ListenerInfo
@@ -20,7 +21,7 @@ from rivven.security.authn.authenticator import AuthContext, AuthenticatorSource
 from rivven.security.authn.sasl import SaslExchange
 from rivven.security.sessions import Sessions
 from rivven.security.tls import TlsConfigError, server_context
-from rivven.server.listener import ConnectionLimits, Identify, Listener, bind_sockets
+from rivven.server.listener import ConnectionLimits, Listener, bind_sockets
 from rivven.telemetry import Metrics
 
 
@@ -50,7 +51,7 @@ class Network:
         source: AuthenticatorSource,
         credentials: Credentials,
         sessions: Sessions,
-        identify: Identify | None,
+        certificates: CertificateIdentities | None,
         request_budget: MemoryBudget,
         clock: Clock,
         metrics: Metrics,
@@ -72,7 +73,7 @@ class Network:
                 tls_context=_tls_context(config, settings),
                 new_exchange=_new_exchange(settings, source, credentials, max_reauth_ms),
                 sessions=sessions,
-                identify=identify if asks_for_certificates(config, settings) else None,
+                certificates=certificates if asks_for_certificates(config, settings) else None,
                 dispatch=dispatch,
                 arrivals=arrivals(settings),
                 admission=admission,

@@ -159,6 +159,10 @@ class Tokens:
         """The token with this id, ended or not."""
         return self._tokens.get(token_id)
 
+    def id_of(self, digest: bytes) -> str | None:
+        """The id of the token whose present secret has this hash."""
+        return self._by_digest.get(digest)
+
     def of_owner(self, owner: Principal) -> list[Token]:
         """The tokens of one owner."""
         return [self._tokens[token_id] for token_id in self._by_owner.get(owner, ())]

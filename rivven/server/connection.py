@@ -16,6 +16,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Protocol
 
+from rivven.api.authentication import CertificateIdentities
 from rivven.api.dispatch import Buffers, Call, Dispatch
 from rivven.api.memory import Lease, MemoryBudget
 from rivven.api.session import Session
@@ -26,7 +27,13 @@ from rivven.protocol.connection import Frame
 from rivven.protocol.exceptions import ProtocolError
 from rivven.server.frame_memory import FrameMemory
 from rivven.server.silence import Silence
-from rivven.server.transport import Transport, WouldBlock, as_views, tls_reason
+from rivven.server.transport import (
+    Transport,
+    WouldBlock,
+    as_views,
+    is_about_the_certificate,
+    tls_reason,
+)
 from rivven.tasks import Tasks
 
 _log = logging.getLogger("rivven.server")
@@ -76,13 +83,13 @@ class ClientConnection:
         requests_in_flight_max: int,
         observer: ConnectionObserver,
         closed: Callable[[ClientConnection], None],
-        identify: Callable[[Session, bytes | None], None] | None = None,
+        certificates: CertificateIdentities | None = None,
     ) -> None:
         self.transport = transport
         self.session = session
         session.closer = self._session_ended
         self.closing_since = 0.0
-        self._identify = identify
+        self._certificates = certificates
         self.state = State.HANDSHAKE if transport.tls else State.OPEN
         self.opened_at = clock.monotonic()
         self.last_activity = self.opened_at
@@ -268,13 +275,16 @@ class ClientConnection:
             self._set_writer(wait.needs_write)
             return False
         except ssl.SSLError as error:
-            self.abort(f"TLS handshake failed: {tls_reason(error)}")
+            reason = tls_reason(error)
+            if self._certificates is not None and is_about_the_certificate(error):
+                self._certificates.refuse(self.session, reason)
+            self.abort(f"TLS handshake failed: {reason}")
             return False
         self._set_writer(False)
         self.state = State.OPEN
         self.last_activity = self._clock.monotonic()
-        if self._identify is not None:
-            self._identify(self.session, self.transport.peer_certificate())
+        if self._certificates is not None:
+            self._certificates.identify(self.session, self.transport.peer_certificate())
             if self.session.closing:
                 self.abort(self.session.closing)
                 return False

@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Callable
 from typing import Protocol
 
+from rivven.api.authentication import CertificateIdentities
 from rivven.api.dispatch import Dispatch
 from rivven.api.memory import MemoryBudget
 from rivven.api.session import ListenerInfo, Session
@@ -52,10 +53,6 @@ CLOSING_SECONDS_MAX = 10.0
 them, or a long poll, must not keep it."""
 
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
-
-Identify = Callable[[Session, bytes | None], None]
-"""What a client certificate (DER, None without one) means for a session, asked when the handshake is done."""
 
 
 class ListenerObserver(ConnectionObserver, Protocol):
@@ -101,7 +98,7 @@ class Listener:
         tls_context: Callable[[], ssl.SSLContext] | None,
         new_exchange: Callable[[str], SaslExchange] | None,
         sessions: Sessions,
-        identify: Identify | None = None,
+        certificates: CertificateIdentities | None = None,
         dispatch: Dispatch,
         arrivals: Arrivals,
         admission: Admission,
@@ -116,7 +113,7 @@ class Listener:
         self._tls_context = tls_context
         self._new_exchange = new_exchange
         self._sessions = sessions
-        self._identify = identify
+        self._certificates = certificates
         self._dispatch = dispatch
         self._arrivals = arrivals
         self._admission = admission
@@ -229,7 +226,7 @@ class Listener:
             scratch=self._scratch,
             pool=self._pool,
         )
-        if exchange is None and self._identify is None:
+        if exchange is None and self._certificates is None:
             session.become_anonymous()
             core.authenticated()
         connection = ClientConnection(
@@ -244,7 +241,7 @@ class Listener:
             requests_in_flight_max=self._limits.requests_in_flight_max,
             observer=self._observer,
             closed=self._forget,
-            identify=self._identify,
+            certificates=self._certificates,
         )
         self.connections.add(connection)
         self._observer.connection_opened(self.info.name)

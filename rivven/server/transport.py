@@ -201,6 +201,13 @@ def _drop(buffers: deque[memoryview], sent: int) -> None:
         sent -= size
 
 
+def is_about_the_certificate(error: ssl.SSLError) -> bool:
+    """Whether a handshake failed because of what the client showed, or did not show, of itself."""
+    return isinstance(error, ssl.SSLCertVerificationError) or (
+        error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE"
+    )
+
+
 def tls_reason(error: ssl.SSLError) -> str:
     """One line for the log: the common mistakes named, the rest as OpenSSL says it."""
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -142,10 +142,11 @@ class RouteAudit:
 def _event(route: Route, call: Call, result: str, reason: str = "") -> AuditEvent:
     assert route.audited is not None
     subject = call.subject
+    facts = {} if route.facts is None else route.facts(call)
     return AuditEvent(
         route.audited,
         {"DELETE": "delete", "PUT": "alter", "PATCH": "alter"}.get(route.method, "create"),
-        route.named_target(call.path),
+        call.made or (route.named_target(call.path) if route.names is None else route.names(call)),
         result,
         principal_text(subject.principal),
         reason,
@@ -153,5 +154,5 @@ def _event(route: Route, call: Call, result: str, reason: str = "") -> AuditEven
         subject.listener,
         subject.mechanism,
         request_id=call.request_id,
-        details={"route": f"{route.method} {route.path}", "client_id": subject.client_id},
+        details={"route": f"{route.method} {route.path}", "client_id": subject.client_id, **facts},
     )

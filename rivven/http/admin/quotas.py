@@ -70,7 +70,13 @@ def routes(metadata: MetadataService) -> list[Route]:
             QuotaInfo,
             request=QuotaChange,
             audited="quota_change",
-            target="quota",
+            names=lambda call: f"quota:{_key(tuple(sorted(call.body.entity.items())))}",
+            facts=lambda call: {
+                "quotas": [
+                    f"{name}={'removed' if value is None else value}"
+                    for name, value in call.body.values.items()
+                ]
+            },
         ),
     ]
 

@@ -82,17 +82,7 @@ def routes(metadata: MetadataService) -> list[Route]:
         return page(entries, lambda one: one.id, _shown, call.query)
 
     async def revoke(call: Call) -> RevocationInfo:
-        body = call.body
-        entry = Revocation(
-            body.kind,
-            body.value,
-            body.issuer,
-            body.issued_before_ms,
-            body.reason,
-            call.now_ms,
-            body.forget_after_ms,
-        )
-        return _shown(await metadata.submit(Revoke(entry)))
+        return _shown(await metadata.submit(Revoke(_entry(call.body, call.now_ms))))
 
     async def take_back(call: Call) -> None:
         await metadata.submit(TakeBack(call.path["id"]))
@@ -117,6 +107,8 @@ def routes(metadata: MetadataService) -> list[Route]:
             request=RevocationRequest,
             status=201,
             audited="session_change",
+            names=lambda call: f"revocation:{_entry(call.body, 0).id}",
+            facts=lambda call: call.body.model_dump(exclude_none=True),
         ),
         Route(
             "DELETE",
@@ -129,6 +121,18 @@ def routes(metadata: MetadataService) -> list[Route]:
             target="revocation:{id}",
         ),
     ]
+
+
+def _entry(body: RevocationRequest, now_ms: int) -> Revocation:
+    return Revocation(
+        body.kind,
+        body.value,
+        body.issuer,
+        body.issued_before_ms,
+        body.reason,
+        now_ms,
+        body.forget_after_ms,
+    )
 
 
 def _shown(entry: Revocation) -> RevocationInfo:

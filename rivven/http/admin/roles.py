@@ -172,7 +172,18 @@ def routes(roles: RoleDirectory, metadata: MetadataService) -> list[Route]:
             Listing[MemberInfo],
             query=PageQuery,
         ),
-        Route("POST", "/v1/roles", ALTER, on.create, "Create a role", RoleInfo, NewRole, audited=change),
+        Route(
+            "POST",
+            "/v1/roles",
+            ALTER,
+            on.create,
+            "Create a role",
+            RoleInfo,
+            NewRole,
+            audited=change,
+            names=lambda call: f"role:{call.body.name}",
+            facts=_permissions,
+        ),
         Route(
             "PUT",
             "/v1/roles/{name}",
@@ -182,6 +193,7 @@ def routes(roles: RoleDirectory, metadata: MetadataService) -> list[Route]:
             RoleInfo,
             RoleChange,
             audited=change,
+            facts=_permissions,
             target=this,
         ),
         Route(
@@ -203,6 +215,7 @@ def routes(roles: RoleDirectory, metadata: MetadataService) -> list[Route]:
             ChangedMembers,
             Members,
             audited=change,
+            facts=lambda call: {"given_to": call.body.members},
             target=this,
         ),
         Route(
@@ -213,9 +226,15 @@ def routes(roles: RoleDirectory, metadata: MetadataService) -> list[Route]:
             "Take a role from a user or group",
             ChangedMembers,
             audited=change,
+            facts=lambda call: {"taken_from": call.path["member"]},
             target=this,
         ),
     ]
+
+
+def _permissions(call: Call) -> dict[str, list[str]]:
+    """What a role is to let through, for the audit log: ``topic:orders-*:produce,describe``."""
+    return {"permissions": [f"{one.resource}:{','.join(one.actions)}" for one in call.body.permissions]}
 
 
 def _shown(role: Role) -> RoleInfo:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from rivven.audit.events import Fact
 from rivven.http.admin.problems import Problem
 from rivven.security.authn.authenticator import Authenticated
 from rivven.security.authz.access import Access
@@ -121,6 +122,8 @@ class Call:
     """The row's `query` model, validated; None when it has none."""
     body: Any = None
     """The row's `request` model, validated; None when it has none."""
+    made: str = ""
+    """What a handler made whose name nobody knew before, for the audit log (``delegation-token:id``)."""
 
     def require(self, operation: Operation, resource_type: ResourceType, name: str = CLUSTER_NAME) -> None:
         """For rows of kind `Asked`: raises the 403 problem unless the caller may."""
@@ -134,7 +137,8 @@ Handler = Callable[[Call], Awaitable[BaseModel | Raw | None]]
 @dataclass(frozen=True, slots=True)
 class Route:
     """One row. `audited` is the audit event's type, required for unsafe methods; `target` names what is
-    changed, with path parameters in braces (``user:{name}``)."""
+    changed, with path parameters in braces (``user:{name}``), `names` does so where only the body knows.
+    `facts` is what the audit log hears of a body; it must leave out what is secret."""
 
     method: Method
     path: str
@@ -147,6 +151,8 @@ class Route:
     status: int = 200
     audited: str | None = None
     target: str = "cluster"
+    names: Callable[[Call], str] | None = None
+    facts: Callable[[Call], Mapping[str, Fact]] | None = None
 
     def __post_init__(self) -> None:
         if not _PATH.fullmatch(self.path):
@@ -155,6 +161,8 @@ class Route:
             raise ValueError(f"{self.method} {self.path}: `audited` goes with methods that change something")
         if self.request is not None and self.method not in UNSAFE:
             raise ValueError(f"{self.method} {self.path}: {self.method} has no body")
+        if self.request is not None and self.facts is None:
+            raise ValueError(f"{self.method} {self.path}: `facts` says what the audit log hears of a body")
         if (self.response is None) != (self.status == 204):
             raise ValueError(f"{self.method} {self.path}: status 204 and no response go together")
         named = self.permission.name if isinstance(self.permission, Permission) else ""

@@ -158,7 +158,9 @@ def routes(tokens: TokenService) -> list[Route]:
             scope=None if asked.scope is None else tuple(asked.scope),
             allowed_cidrs=tuple(asked.allowed_cidrs),
         )
-        return _secret(*await tokens.issue(terms), tokens.now_ms())
+        token, new = await tokens.issue(terms)
+        call.made = f"delegation-token:{token.token_id}"
+        return _secret(token, new, tokens.now_ms())
 
     async def rotate(call: Call) -> TokenSecret:
         token = _changeable(call, tokens)
@@ -185,6 +187,7 @@ def routes(tokens: TokenService) -> list[Route]:
             status=201,
             audited="token_change",
             target="delegation-token:new",
+            facts=lambda call: call.body.model_dump(exclude_none=True),
         ),
         Route(
             "POST",
@@ -195,6 +198,7 @@ def routes(tokens: TokenService) -> list[Route]:
             TokenSecret,
             request=RotationRequest,
             audited="token_change",
+            facts=lambda call: {"change": "rotate", "overlap_ms": call.body.overlap_ms},
             target=target,
         ),
         Route(

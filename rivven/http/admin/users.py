@@ -192,6 +192,8 @@ def routes(
             request=NewUser,
             status=201,
             audited=AUDITED,
+            names=lambda call: f"user:{call.body.name}",
+            facts=lambda call: {"change": "create", "groups": call.body.groups},
         ),
         Route("GET", "/v1/users/{name}", look, users.show, "One user", UserInfo),
         Route(
@@ -203,6 +205,7 @@ def routes(
             UserInfo,
             request=UserChange,
             audited=AUDITED,
+            facts=lambda call: call.body.model_dump(exclude_defaults=True),
             target="user:{name}",
         ),
         Route(
@@ -214,6 +217,7 @@ def routes(
             PasswordSet,
             request=NewPassword,
             audited=AUDITED,
+            facts=lambda _call: {"change": "set credential"},
             target="user:{name}",
         ),
         Route(

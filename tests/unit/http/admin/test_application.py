@@ -72,6 +72,7 @@ class Rows:
             Route(
                 "POST", "/v1/things", alter, self._thing, "Make", Thing,
                 request=Thing, status=201, audited="topic_create", target="cluster",
+                facts=lambda call: call.body.model_dump(),
             ),
             Route(
                 "DELETE", "/v1/things/{name}", alter, self._nothing, "Delete",

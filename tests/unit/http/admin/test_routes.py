@@ -54,6 +54,7 @@ def test_values_are_not_filled_in_twice() -> None:
         {"path": "/v1/Things/{name}"},
         {"path": "/v1/things/{name"},
         {"audited": None},
+        {"request": Body},
         {"method": "GET"},
         {"method": "GET", "audited": None, "request": Body},
         {"status": 200},
