@@ -82,3 +82,19 @@ def test_changelog_begins_with_what_is_not_released() -> None:
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert headings(text)[:2] == ["Changelog", "Unreleased"]
     assert re.search(r"^- .+", text, re.MULTILINE)
+
+
+NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+def test_every_promise_of_the_security_page_names_tests_that_exist() -> None:
+    page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    rows = page.partition("\n## How each promise is tested\n")[2].partition("\n## ")[0].splitlines()
+    promises = [row.strip("| ").split(" | ") for row in rows if row.startswith("| ")][1:]
+    assert len(promises) > 20
+    for promise, tests in promises:
+        named = NAMED_TEST.findall(tests)
+        assert named and len(named) == tests.count("`") // 2, promise
+        for path, name in named:
+            source = (ROOT / path).read_text(encoding="utf-8")
+            assert re.search(rf"^\s*(?:async )?def {name}\(", source, re.MULTILINE), f"{path}::{name}"
