@@ -12,7 +12,7 @@ from rivven.metadata.commands import AlterScram, ScramDeletion, ScramUpsertion
 from rivven.metadata.service import MetadataService
 from rivven.protocol import messages as m
 from rivven.protocol.scram import ITERATIONS_MIN, ScramMechanism
-from rivven.security.authn.users import Users
+from rivven.security.authn.users import Users, check_user_name
 from rivven.types import Operation, ResourceType
 
 _Described = m.DescribeUserScramCredentialsResponse.DescribeUserScramCredentialsResult
@@ -114,7 +114,13 @@ class CredentialHandlers:
                 "the user is in the users file and changed there", ErrorCode.UNACCEPTABLE_CREDENTIAL
             )
         iterations = getattr(change, "iterations", None)
-        if iterations is not None and iterations < self._min_iterations:
+        if iterations is None:  # a deletion, also of names that were not refused once
+            return None
+        try:
+            check_user_name(change.name)
+        except ValueError as error:
+            return RivvenError(str(error), ErrorCode.UNACCEPTABLE_CREDENTIAL)
+        if iterations < self._min_iterations:
             return RivvenError(
                 f"at least {self._min_iterations} iterations (auth.scram.min_iterations)",
                 ErrorCode.UNACCEPTABLE_CREDENTIAL,

@@ -129,10 +129,16 @@ class AlterScram:
 
 @dataclass(frozen=True, slots=True)
 class StoreScram:
-    """Store verifiers the broker made itself (first start, offline tool). Reply: None."""
+    """Store verifiers the broker made itself (first start, offline tool, Admin API). Reply: None.
+
+    A `new` user begins in `groups`, in the same step; it is refused with DUPLICATE_RESOURCE when there is a
+    user of that name.
+    """
 
     user: str
     verifiers: tuple[ScramVerifier, ...]
+    new: bool = False
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,12 +42,12 @@ class MetadataMachine:
         assert ticket is not None
         family = _FAMILY_OF_COMMAND.get(type(command))
         if family is None:
-            events, reply = self._decide(command)
+            events, reply = self._decide(command, now_ms)
         else:
             events, reply = self.image.of(family).decide(command, self.image, now_ms)
         return Outcome(events=events, replies=((ticket, reply),))
 
-    def _decide(self, command: Any) -> tuple[tuple[r.MetadataEvent, ...], Any]:
+    def _decide(self, command: Any, now_ms: int) -> tuple[tuple[r.MetadataEvent, ...], Any]:
         image = self.image
         match command:
             case c.CreateTopic():
@@ -70,7 +70,7 @@ class MetadataMachine:
                 static = self._broker.static
                 return config_changes.alter_broker_configs(image, command, self._node_id, static), None
             case c.AlterScram():
-                return credential_changes.alter_scram(image, command)
+                return credential_changes.alter_scram(image, command, now_ms)
             case c.StoreScram():
                 return credential_changes.store_scram(image, command), None
             case c.CreateAcls():

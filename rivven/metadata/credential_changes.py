@@ -13,13 +13,15 @@ from rivven.errors import ErrorCode, RivvenError
 from rivven.metadata import records as r
 from rivven.metadata.commands import AlterScram, ScramDeletion, ScramUpsertion, StoreScram
 from rivven.metadata.image import MetadataImage
-from rivven.metadata.users import UserForgotten, UserSettingsFamily
+from rivven.metadata.tokens import Tokens
+from rivven.metadata.users import UserForgotten, UserSettingsChanged, UserSettingsFamily, settings_in
 from rivven.protocol.scram import (
     ITERATIONS_MAX,
     ITERATIONS_MIN,
     ScramMechanism,
     verifier_from_salted_password,
 )
+from rivven.types import Principal
 
 SALT_BYTES_MAX = 1_024
 """Far above the 16 to 32 bytes in use; the salt travels in every login."""
@@ -33,8 +35,9 @@ USERS_MAX = 100_000
 Result = dict[str, RivvenError | None]
 
 
-def alter_scram(image: MetadataImage, command: AlterScram) -> tuple[tuple[Any, ...], Result]:
-    """See `AlterScram`."""
+def alter_scram(image: MetadataImage, command: AlterScram, now_ms: int) -> tuple[tuple[Any, ...], Result]:
+    """See `AlterScram`. The tokens of a user that goes end with it, in the same step: whoever gets the name
+    later must not find them, whenever the broker crashed."""
     changes: list[ScramDeletion | ScramUpsertion] = [*command.deletions, *command.upsertions]
     mentions = Counter((change.user, change.mechanism) for change in changes)
     results: Result = {}
@@ -63,26 +66,36 @@ def alter_scram(image: MetadataImage, command: AlterScram) -> tuple[tuple[Any, .
     for user, of_user in events.items():
         if results[user] is None:
             kept.extend(of_user)
-            kept.extend(_forgotten(image, user, of_user))
+            if _is_last(image, user, of_user):
+                settings = image.of(UserSettingsFamily)
+                kept.extend([UserForgotten(user)] if settings.has_settings(user) else [])
+                kept.extend(image.of(Tokens).revoked_with(Principal("User", user), now_ms))
     return tuple(kept), results
 
 
-def _forgotten(image: MetadataImage, user: str, changes: list[r.MetadataEvent]) -> list[UserForgotten]:
-    """A user whose last credential goes takes its settings along: the name may be used again."""
+def _is_last(image: MetadataImage, user: str, changes: list[r.MetadataEvent]) -> bool:
+    """Whether a user loses its last credential; it takes its settings along: the name may be used again."""
     left = {verifier.mechanism for verifier in image.scram_credentials(user)}
     for change in changes:
         if isinstance(change, r.ScramUpserted):
             left.add(change.verifier.mechanism)
         elif isinstance(change, r.ScramDeleted):
             left.discard(change.mechanism)
-    return [UserForgotten(user)] if not left and image.of(UserSettingsFamily).has_settings(user) else []
+    return not left
 
 
-def store_scram(image: MetadataImage, command: StoreScram) -> tuple[r.MetadataEvent, ...]:
+def store_scram(image: MetadataImage, command: StoreScram) -> tuple[Any, ...]:
     """See `StoreScram`."""
-    _check_user(command.user)
-    _check_room(image, 0 if image.scram_credentials(command.user) else 1)
-    return tuple(r.ScramUpserted(command.user, verifier) for verifier in command.verifiers)
+    user = command.user
+    _check_user(user)
+    known = bool(image.scram_credentials(user))
+    if known and command.new:
+        raise RivvenError("there is a user of this name", ErrorCode.DUPLICATE_RESOURCE)
+    _check_room(image, 0 if known else 1)
+    events: list[Any] = [r.ScramUpserted(user, verifier) for verifier in command.verifiers]
+    if command.new and command.groups:
+        events.append(UserSettingsChanged(user, settings_in(command.groups)))
+    return tuple(events)
 
 
 def _deletion(image: MetadataImage, change: ScramDeletion) -> r.MetadataEvent:

@@ -185,8 +185,7 @@ class Tokens:
             case RevokeToken(token_id):
                 return self._revoked(self._known(token_id), now_ms)
             case RevokeTokensOf(owner):
-                living = [token for token in self.of_owner(owner) if token.state(now_ms) == "active"]
-                events = tuple(TokenStored(replace(token, revoked_at_ms=now_ms)) for token in living)
+                events = self.revoked_with(owner, now_ms)
                 return events, len(events)
             case RotateToken():
                 return self._rotate(command, now_ms)
@@ -195,6 +194,11 @@ class Tokens:
                 return ((TokensUsed(known),) if known else ()), None
             case _:
                 raise TypeError(f"not a command about tokens: {type(command).__name__}")
+
+    def revoked_with(self, owner: Principal, now_ms: int) -> Events:
+        """What ends every valid token of an owner who goes."""
+        living = [token for token in self.of_owner(owner) if token.state(now_ms) == "active"]
+        return tuple(TokenStored(replace(token, revoked_at_ms=now_ms)) for token in living)
 
     def _issue(self, command: IssueToken, now_ms: int) -> tuple[Events, Token]:
         _check_issue(command)

@@ -6,7 +6,7 @@ last of them does, so that a name that is used again inherits nothing. Roles are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -112,13 +112,11 @@ class UserSettingsFamily:
         if not image.scram_credentials(command.user):
             raise RivvenError(f"there is no user {command.user}", ErrorCode.RESOURCE_NOT_FOUND)
         present = self.settings(command.user)
-        for group in command.add_groups:
+        for group in command.add_groups:  # one that stays may be older than a rule about names
             check_group(group)
         groups = (set(present.groups) - set(command.remove_groups)) | set(command.add_groups)
-        if len(groups) > GROUPS_PER_USER_MAX:
-            raise InvalidRequest(f"a user is in at most {GROUPS_PER_USER_MAX} groups")
         enabled = present.enabled if command.enabled is None else command.enabled
-        wanted = UserSettings(enabled, tuple(sorted(groups)))
+        wanted = settings_in(groups, enabled)
         events = () if wanted == present else (UserSettingsChanged(command.user, wanted),)
         return events, wanted
 
@@ -133,6 +131,14 @@ class UserSettingsFamily:
     def events(self) -> Iterator[Any]:
         """See `Family.events`."""
         return (UserSettingsChanged(user, settings) for user, settings in self._settings.items())
+
+
+def settings_in(groups: Iterable[str], enabled: bool = True) -> UserSettings:
+    """Settings of a user in these groups. Raises InvalidRequest when there are too many."""
+    distinct = tuple(sorted(set(groups)))
+    if len(distinct) > GROUPS_PER_USER_MAX:
+        raise InvalidRequest(f"a user is in at most {GROUPS_PER_USER_MAX} groups")
+    return UserSettings(enabled, distinct)
 
 
 def check_group(name: str) -> None:

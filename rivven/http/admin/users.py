@@ -119,11 +119,7 @@ class UserRoutes:
             check_group(group)
         if self._users.find(name) is not None:
             raise Problem(409, "there is a user of this name", error=ErrorCode.DUPLICATE_RESOURCE.name)
-        answer = await self._set_password(name, call.body.password)
-        if call.body.groups:
-            await self._metadata.submit(AlterUser(name, add_groups=tuple(call.body.groups)))
-            answer.user = _shown(self._found(name))
-        return answer
+        return await self._set_password(name, call.body.password, new=True, groups=tuple(call.body.groups))
 
     async def set_password(self, call: Call) -> PasswordSet:
         """Replace the password of a user for every mechanism; its sessions end."""
@@ -158,11 +154,13 @@ class UserRoutes:
             raise Problem(409, "the user is in the users file and changed there")
         return user
 
-    async def _set_password(self, name: str, given: SecretStr | None) -> PasswordSet:
+    async def _set_password(
+        self, name: str, given: SecretStr | None, *, new: bool = False, groups: tuple[str, ...] = ()
+    ) -> PasswordSet:
         generated = generate_password(self._entropy) if given is None else None
         password = generated or ("" if given is None else given.get_secret_value())
         verifiers = await self._passwords.work(self._derivation(password, generated is not None))
-        await self._metadata.submit(StoreScram(name, verifiers))
+        await self._metadata.submit(StoreScram(name, verifiers, new, groups))
         return PasswordSet(user=_shown(self._found(name)), password=generated)
 
     def _derivation(self, password: str, generated: bool) -> Callable[[], tuple[ScramVerifier, ...]]:

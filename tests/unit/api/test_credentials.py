@@ -63,6 +63,14 @@ async def test_a_user_can_log_in_as_soon_as_the_creation_is_answered(world: Worl
     assert infos == {"ann": [(1, 4096), (2, 8192)], "bob": [(1, 4096)]}
 
 
+async def test_names_that_would_mean_something_else_are_no_users(world: World) -> None:
+    names = ("*", " ann", "a\nb", "x" * 256)
+    assert await alter(world, [upsertion(name) for name in names]) == dict.fromkeys(
+        names, ErrorCode.UNACCEPTABLE_CREDENTIAL
+    )
+    assert await alter(world, deletions=[deletion("*")]) == {"*": ErrorCode.RESOURCE_NOT_FOUND}
+
+
 async def test_named_users(world: World) -> None:
     await alter(world, [upsertion("ann")])
     answer = await describe(world, "ann", "nobody", "twice", "twice")

@@ -13,6 +13,7 @@ from rivven.metadata import records, users
 from rivven.metadata.broker_values import BrokerValues
 from rivven.metadata.commands import AlterScram, ScramDeletion, ScramUpsertion, StoreScram
 from rivven.metadata.controller import MetadataMachine
+from rivven.metadata.tokens import Tokens
 from rivven.metadata.users import (
     AlterUser,
     DynamicUsers,
@@ -22,6 +23,8 @@ from rivven.metadata.users import (
     UserSettingsFamily,
 )
 from rivven.protocol.scram import ScramMechanism, derive_verifier
+from rivven.types import Principal
+from tests.unit.metadata.token_world import issue
 
 SHA_256, SHA_512 = ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512
 ANN = (derive_verifier(SHA_256, "pw", b"salt" * 4, 4096), derive_verifier(SHA_512, "pw", b"salt" * 4, 4096))
@@ -47,6 +50,31 @@ def settings(machine: MetadataMachine, user: str = "ann") -> UserSettings:
 
 def test_a_new_user_is_enabled_and_in_no_group(machine: MetadataMachine) -> None:
     assert settings(machine) == UserSettings(True, ())
+
+
+def test_a_user_may_be_made_in_groups_in_one_step_and_only_once(machine: MetadataMachine) -> None:
+    do(machine, StoreScram("bob", ANN, new=True, groups=("ops", "dev", "ops")))
+    assert settings(machine, "bob").groups == ("dev", "ops")
+    with pytest.raises(RivvenError) as caught:
+        do(machine, StoreScram("bob", ANN, new=True))
+    assert caught.value.code is ErrorCode.DUPLICATE_RESOURCE
+    too_many = tuple(f"g{number}" for number in range(users.GROUPS_PER_USER_MAX + 1))
+    with pytest.raises(RivvenError):
+        do(machine, StoreScram("carl", ANN, new=True, groups=too_many))
+    assert machine.image.scram_users() == ["ann", "bob"]
+
+
+def test_with_the_last_credential_of_a_user_its_tokens_end_in_the_same_step(machine: MetadataMachine) -> None:
+    of_ann, of_bob = Principal("User", "ann"), Principal("User", "bob")
+    for number, owner in enumerate((of_ann, of_ann, of_bob)):
+        do(machine, issue(f"token{number}", number=number, owner=owner, creator=owner))
+    tokens = machine.image.of(Tokens)
+    do(machine, AlterScram(deletions=(ScramDeletion("ann", SHA_256.code),)))
+    assert [one.state(1) for one in tokens] == ["active", "active", "active"]
+    do(machine, AlterScram(deletions=(ScramDeletion("ann", SHA_512.code),)))
+    assert [one.state(1) for one in tokens] == ["revoked", "revoked", "active"]
+    do(machine, StoreScram("ann", ANN, new=True))
+    assert [one.state(1) for one in tokens] == ["revoked", "revoked", "active"]
 
 
 def test_groups_are_added_and_removed_one_by_one_and_kept_sorted(machine: MetadataMachine) -> None:

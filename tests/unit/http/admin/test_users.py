@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from typing import Any
@@ -101,6 +102,13 @@ async def test_a_random_password_is_said_once(world: World) -> None:
     assert made.user.mechanisms == {"SCRAM-SHA-256": 8192, "SCRAM-SHA-512": 8192}
     assert made.password not in repr(made)
     assert made.password not in (await world.call("GET", ONE, "ann")).model_dump_json()
+
+
+async def test_of_two_who_make_the_same_user_at_once_one_hears_that_there_is_one(world: World) -> None:
+    calls = (world.call("POST", LIST, name="ann", password=one) for one in (PASSWORD, "Other-Pa55word"))
+    made = await asyncio.gather(*calls, return_exceptions=True)
+    assert [getattr(one, "code", None) for one in made] == [None, ErrorCode.DUPLICATE_RESOURCE]
+    assert isinstance(await world.passwords.verify("ann", PASSWORD, "h"), Authenticated)
 
 
 async def test_a_new_password_is_another_credential(world: World) -> None:
