@@ -16,6 +16,7 @@ from typing import Protocol
 from rivven.audit.events import AUTHENTICATION, FAILURE, SUCCESS, AuditEvent, principal_text
 from rivven.audit.trail import AuditTrail
 from rivven.clock import Clock
+from rivven.errors import ErrorCode
 from rivven.http.admin.peer import Peer
 from rivven.http.admin.problems import Problem
 from rivven.security.admission import Admission
@@ -120,6 +121,8 @@ class RequestAuthentication:
                 await asyncio.sleep(delay)
             finally:
                 self._admission.failure_answered(peer.host)
+        if isinstance(step, Rejected) and step.code is ErrorCode.REQUEST_TIMED_OUT:
+            raise Problem(503, step.text, error=step.code.name, headers=[("Retry-After", "1")])
         raise unauthenticated()
 
     def _record(self, result: str, mechanism: str, peer: Peer, principal: str, reason: str) -> None:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from rivven.clock import Clock
+from rivven.errors import ErrorCode
 from rivven.security.admission import peer_of
 from rivven.security.authn.authenticator import Authenticated, Entropy, Rejected
 from rivven.security.authn.password_verifiers import PasswordVerifier
@@ -48,6 +49,9 @@ USER_CHARACTERS_MAX = 256
 
 NAME_SHOWN_MAX = 64
 """Characters of a claimed user name that reach a log line."""
+
+NO_ROOM_TEXT = "too many passwords wait to be checked; try again"
+"""What the peer hears then; it depends on nothing about the user."""
 
 TOKEN_PREFIX = "rvn_"  # noqa: S105 - how the text of any token begins
 
@@ -195,7 +199,9 @@ class PasswordVerifications:
         # The decoy's outcome counts for nothing, but it is waited for like any other.
         right = await self._outcome(user, password, peer_of(host), identity, verifier)
         if right is None:
-            return Rejected(f"too many logins wait for their turn (user {shown} from {peer_of(host)})")
+            # Not "wrong": it was not looked at, and clients that hear so come back by themselves.
+            reason = f"too many logins wait for their turn (user {shown} from {peer_of(host)})"
+            return Rejected(reason, code=ErrorCode.REQUEST_TIMED_OUT, text=NO_ROOM_TEXT)
         if identity is None:
             return Rejected(f"wrong password (unknown user {shown})")
         if not right:

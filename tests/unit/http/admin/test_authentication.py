@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from rivven.errors import ErrorCode
 from rivven.http.admin.authentication import CHALLENGES, RequestAuthentication
 from rivven.http.admin.peer import Peer
 from rivven.http.admin.problems import Problem
-from rivven.security.authn.authenticator import Authenticated, Deferred, Step
+from rivven.security.authn.authenticator import Authenticated, Deferred, Rejected, Step
+from rivven.security.authn.verification import NO_ROOM_TEXT
 from rivven.types import ANONYMOUS
 from tests.unit.http.admin.serving import ALICE, MALLORY, Doors, StillClock, new_admission
 
@@ -77,6 +79,16 @@ async def test_everything_wrong_looks_the_same(header: str) -> None:
 
 async def test_a_wrong_password_is_not_rescued_by_a_certificate() -> None:
     assert (await refused(make(Doors()), [MALLORY], Peer("10.0.0.1", True, b"alice"))).status == 401
+
+
+async def test_a_password_nobody_had_time_for_is_not_called_wrong() -> None:
+    class Full:
+        async def verify(self, user: str, password: str, host: str) -> Rejected:
+            return Rejected("no room", code=ErrorCode.REQUEST_TIMED_OUT, text=NO_ROOM_TEXT)
+
+    problem = await refused(make(Doors(), passwords=Full()), [ALICE], Peer("10.0.0.1", True))
+    assert (problem.status, problem.detail) == (503, NO_ROOM_TEXT)
+    assert ("Retry-After", "1") in problem.headers
 
 
 async def test_two_headers_are_one_too_many() -> None:
