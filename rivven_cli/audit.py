@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_LOG = Path("data/audit/audit.log")
-FOLLOW_SECONDS = 0.5
 _COLUMNS = ("timestamp", "event_type", "principal", "action", "resource", "result", "client_ip", "reason")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -119,15 +116,21 @@ def verify(files: tuple[Path, ...], heads: tuple[str, ...], key: Path | None, ou
 @output_option
 def tail(files: tuple[Path, ...], lines: int, follow: bool, output: str, **filters: str | None) -> None:
     """Show the last events."""
-    from rivven.audit.reading import last_events
+    from rivven.audit.reading import events_of
     from rivven.log.files import OsFiles
+    from rivven_cli.audit_follow import following
 
     wanted = _wanted(filters)
     paths = log_paths(files)
-    for event in last_events(OsFiles(), paths, lines, wanted):
+    newest, found = -1, deque[dict[str, Any]](maxlen=lines)
+    for event in events_of(OsFiles(), paths):
+        newest = int(event.get("sequence", newest))
+        if wanted.matches(event):
+            found.append(event)
+    for event in found:
         _show(output, event)
     if follow:
-        for event in _following(Path(paths[-1])):
+        for event in following(Path(paths[-1]), newest):
             if wanted.matches(event):
                 _show(output, event)
 
@@ -226,29 +229,6 @@ def moment_of(text: str, option: str) -> str:
             ) from None
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
-
-
-def _following(path: Path) -> Iterator[dict[str, Any]]:
-    """Events written from now on; a rotated file is followed into its successor."""
-    from rivven.audit.reading import parse
-
-    file = path.open("rb")
-    file.seek(0, 2)
-    rest = b""
-    while True:
-        chunk = file.read(1 << 20)
-        if chunk:
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                event = parse(line)
-                if event is not None:
-                    yield event
-            continue
-        sys.stdout.flush()
-        time.sleep(FOLLOW_SECONDS)
-        if path.exists() and path.stat().st_ino != os.fstat(file.fileno()).st_ino:
-            file.close()
-            file, rest = path.open("rb"), b""
 
 
 def _show(output: str, event: dict[str, Any]) -> None:

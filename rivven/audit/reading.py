@@ -6,7 +6,6 @@ Driver over the file seam. It believes what it reads; whether the lines are genu
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,9 +13,6 @@ from typing import Any
 
 from rivven.audit.verify import lines_of
 from rivven.log.files import Files
-
-TAIL_LINES_MAX = 100_000
-"""`tail` holds that many lines in memory at most."""
 
 NEWEST_BYTES = 4 << 20
 """What a running broker searches of its own file: some 8,000 events, parsed in 50 ms beside the loop. Whole
@@ -58,13 +54,6 @@ def events_of(files: Files, paths: Sequence[str], wanted: Wanted | None = None) 
             event = parse(data) if whole else None
             if event is not None and (wanted is None or wanted.matches(event)):
                 yield event
-
-
-def last_events(
-    files: Files, paths: Sequence[str], count: int, wanted: Wanted | None = None
-) -> list[dict[str, Any]]:
-    """The last `count` events that are wanted, oldest first. Raises OSError."""
-    return list(deque(events_of(files, paths, wanted), maxlen=min(count, TAIL_LINES_MAX)))
 
 
 def newest_events(files: Files, path: str, count: int, wanted: Wanted) -> list[dict[str, Any]]:
