@@ -41,6 +41,9 @@ class Session:
     connected_at_ms: int = 0
     subject: Subject | None = None
     expires_at_ms: int | None = None
+    renew_by_ms: int | None = None
+    """When a new login must have come at the latest: the end of what a new login can renew, which leaves out
+    a client certificate beside it."""
     credential: Credential = NO_CREDENTIAL
     certificate: Credential | None = None
     """The client certificate of the TLS connection, when SASL says who the client is."""
@@ -78,8 +81,11 @@ class Session:
         return self.expires_at_ms is not None and now_ms >= self.expires_at_ms
 
     def lifetime_ms(self, now_ms: int) -> int:
-        """What SaslAuthenticate v1+ tells the client: milliseconds left, 0 = the session does not end."""
-        return 0 if self.expires_at_ms is None else max(1, self.expires_at_ms - now_ms)
+        """What SaslAuthenticate v1+ tells the client: milliseconds left for a new login, 0 = none is needed.
+
+        A certificate's end is not told: clients would log in again and again shortly before it, in vain.
+        """
+        return 0 if self.renew_by_ms is None else max(1, self.renew_by_ms - now_ms)
 
     @property
     def credentials(self) -> tuple[Credential, ...]:
@@ -115,6 +121,7 @@ class Session:
         )
         ends = [end for end in (identity.expires_at_ms, self.certificate_expires_at_ms) if end is not None]
         self.expires_at_ms = min(ends, default=None)
+        self.renew_by_ms = identity.expires_at_ms
         self.credential = identity.credential
         self.sessions.add(self)
 

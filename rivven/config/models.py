@@ -146,6 +146,11 @@ class Config(Strict):
         return self.admin is not None and self.admin.enabled and tls is not None and tls.client_auth != "none"
 
     @property
+    def admin_takes_tokens(self) -> bool:
+        """Whether the Admin API lets callers in by bearer tokens, which it does over TLS only."""
+        return self.admin is not None and self.admin.enabled and self.admin_tls is not None
+
+    @property
     def admin_names(self) -> frozenset[str]:
         """The host names callers of the Admin API may use, lower case."""
         own = self.admin.own_names if self.admin else frozenset()
@@ -154,7 +159,7 @@ class Config(Strict):
     @property
     def other_name_sources(self) -> dict[str, str]:
         """The prefixes of external sources of names that are no issuers, by what to call them."""
-        if any(self.names_by_certificate(listener) for listener in self.listeners):
+        if self.admin_asks_for_certificates or any(map(self.names_by_certificate, self.listeners)):
             return {"auth.mtls_mapping": self.auth.mtls_mapping.prefix}
         return {}
 
@@ -179,6 +184,7 @@ class Config(Strict):
     def _agrees_with_itself(self) -> Config:
         self._check_listeners()
         self._check_issuers()
+        self._check_certificates()
         if self.metrics.enabled and not parse_address(self.metrics.bind).loopback and not self.insecure:
             raise ValueError("metrics.bind: must be a loopback address unless insecure: true")
         if self.admin and self.admin.enabled and self.admin_tls is None and not self.insecure:
@@ -224,6 +230,19 @@ class Config(Strict):
         problem = issuers_problem(self.auth.oidc.issuers, self.insecure, self.other_name_sources)
         if problem is not None:
             raise ValueError(f"auth.oidc.{problem}")
+        by_token = any("OAUTHBEARER" in listener.sasl for listener in self.listeners)
+        if self.auth.oidc.given and not by_token and not self.admin_takes_tokens:
+            raise ValueError(
+                "auth.oidc: has no effect: no listener offers OAUTHBEARER and there is no Admin API over TLS"
+            )
+
+    def _check_certificates(self) -> None:
+        default = AuthConfig()
+        given = [key for key in ("mtls", "mtls_mapping") if getattr(self.auth, key) != getattr(default, key)]
+        tls = [self.tls_of(listener) for listener in self.listeners]
+        asked = any(one is not None and one.client_auth != "none" for one in tls)
+        if given and not asked and not self.admin_asks_for_certificates:
+            raise ValueError(f"auth.{given[0]}: has no effect: no tls.client_auth asks for certificates")
 
     def _check_settings(self) -> None:
         for name in self.broker_overrides:

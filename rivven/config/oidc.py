@@ -116,6 +116,11 @@ class OidcConfig(Strict):
         ),
     )
 
+    @property
+    def given(self) -> bool:
+        """Whether there are or can be issuers."""
+        return bool(self.issuers) or self.issuers_file is not None
+
 
 def split_url(url: str) -> SplitResult:
     """The parts of an absolute http or https URL without user, query or fragment. Raises ValueError."""

@@ -339,6 +339,28 @@ def test_taking_an_issuer_out_of_its_file_ends_its_connections(
             login(broker, issuer.token()).close()
 
 
+GOOD_ISSUER = {"issuer": "https://a.example", "audiences": ["x"]}
+
+
+@pytest.mark.parametrize("where", ["listener", "admin", "both"])
+def test_beside_client_certificates_an_issuer_needs_a_prefix(
+    tmp_path: Path, issuer: ScriptedIssuer, where: str
+) -> None:
+    """CN=alice of an authority and alice of an issuer are not one person, wherever certificates are shown."""
+    broker = broker_for(tmp_path / "b", issuer.settings())
+    broker.init()
+    pki = tmp_path / "b" / "pki"
+    tls = {"cert_path": str(pki / "server.crt"), "key_path": str(pki / "server.key")}
+    asking = {**tls, "ca_path": str(pki / "ca.crt"), "client_auth": "required"}
+    certificates = {"name": "ssl", "bind": "127.0.0.1:0", "protocol": "ssl", "tls": asking}
+    if where != "admin":
+        broker.change(listeners=[dict(LISTENER), certificates])
+    if where != "listener":
+        broker.change(admin={"bind": "127.0.0.1:0", "tls": dict(asking)})
+    with pytest.raises(BrokerDidNotStart, match="needs a prefix, as it is not the only external source"):
+        broker.start()
+
+
 @pytest.mark.parametrize(
     ("keys", "reason"),
     [
@@ -365,6 +387,11 @@ def test_taking_an_issuer_out_of_its_file_ends_its_connections(
             "issuer https://b.example needs a prefix",
         ),
         ({"auth": {"oidc": {"issuers_file": "/does/not/exist"}}}, "No such file"),
+        (
+            {"auth": {"oidc": {"issuers": [GOOD_ISSUER]}}, "listeners": [LISTENER | {"sasl": ["PLAIN"]}]}
+            | {"admin": {"enabled": False}},
+            "auth.oidc: has no effect: no listener offers OAUTHBEARER",
+        ),
     ],
 )
 def test_a_start_that_is_refused(tmp_path: Path, keys: dict[str, Any], reason: str) -> None:

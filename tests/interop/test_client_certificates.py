@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from kafka import KafkaProducer
 
@@ -39,6 +40,7 @@ def mtls(tmp_path_factory: pytest.TempPathFactory, authority: ClientAuthority) -
         "listeners": [
             {"name": "sasl_ssl", "bind": "127.0.0.1:0", "protocol": "sasl_ssl"},
             {"name": "ssl", "bind": "127.0.0.1:0", "protocol": "ssl", "tls": tls},
+            {"name": "sasl_and_ssl", "bind": "127.0.0.1:0", "protocol": "sasl_ssl", "tls": dict(tls)},
         ],
         "auth": {"mtls_mapping": {"type": "rules", "rules": RULES}},
     }
@@ -98,3 +100,24 @@ def test_a_foreign_certificate_is_refused(mtls: ShippedBroker, tmp_path: Path) -
     client = AdminClient(mtls.connection("ssl").with_certificate(foreign).librdkafka())
     with pytest.raises(KafkaException):
         client.list_topics(timeout=3)
+
+
+def test_librdkafka_works_under_sasl_until_its_certificate_ends(
+    mtls: ShippedBroker, authority: ClientAuthority, reference: Reference
+) -> None:
+    """It logs in anew when it is told to; what a new login cannot renew must not make it try, and fail."""
+    topic = reference.create_topic("open-brief", 1, {})
+    files = authority.issue("Brief", seconds=6)
+    errors: list[KafkaError] = []
+    answers: list[KafkaError | None] = []
+    settings = mtls.connection("sasl_and_ssl").with_certificate(files).librdkafka(acks="all")
+    producer = Producer(settings | {"error_cb": errors.append})
+    end = files.parsed.not_valid_after_utc.timestamp()
+    while time.time() < end + 1:
+        producer.produce(topic, b"x", on_delivery=lambda error, _: answers.append(error))
+        producer.poll(0.02)
+        if time.time() < end - 0.05:
+            assert errors == []
+    assert answers.count(None) > 50
+    assert {one.code() for one in errors} <= {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}
+    assert errors, "nobody gets in with a certificate that has ended"

@@ -28,7 +28,8 @@ def test_what_the_client_is_told_of_its_end() -> None:
     assert session.lifetime_ms(0) == 0
     session.certificate_expires_at_ms = 500
     session.become(Authenticated(Principal("User", "alice"), expires_at_ms=1000), "PLAIN")
-    assert session.lifetime_ms(0) == 500, "not longer than the certificate below it"
+    assert session.expires_at_ms == 500, "not longer than the certificate below it"
+    assert session.lifetime_ms(0) == 1000, "a new login renews no certificate"
 
 
 def test_it_lives_among_the_sessions_and_ends_once() -> None:

@@ -9,7 +9,7 @@ import pytest
 from rivven.config.load import ConfigError, validate
 from rivven.config.oidc import OidcIssuerConfig, issuers_problem, prefixes_problem, url_problem
 
-LISTENER = {"name": "main", "bind": "127.0.0.1:9093", "protocol": "sasl_ssl"}
+LISTENER = {"name": "main", "bind": "127.0.0.1:9093", "protocol": "sasl_ssl", "sasl": ["OAUTHBEARER"]}
 BASE: dict[str, Any] = {
     "listeners": [LISTENER],
     "server": {"tls": {"cert_path": "server.crt", "key_path": "server.key"}},
@@ -125,3 +125,63 @@ def test_oauthbearer_needs_tls_whatever_else_is_allowed(insecure: bool) -> None:
     listener = LISTENER | {"protocol": "sasl_plaintext", "sasl": ["oauthbearer"]}
     with pytest.raises(ConfigError, match=r"listeners\[0\].sasl: OAUTHBEARER sends the token itself"):
         validate(BASE | {"listeners": [listener], "insecure": insecure}, "test")
+
+
+TLS = {"cert_path": "server.crt", "key_path": "server.key"}
+ASKING = TLS | {"ca_path": "ca.crt", "client_auth": "required"}
+BY_CERTIFICATE = LISTENER | {
+    "name": "ssl",
+    "bind": "127.0.0.1:9094",
+    "protocol": "ssl",
+    "tls": ASKING,
+    "sasl": [],
+}
+
+
+@pytest.mark.parametrize(
+    "asking",
+    [
+        {"listeners": [LISTENER, BY_CERTIFICATE]},
+        {"admin": {"tls": ASKING}},
+        {"admin": {}, "server": {"tls": ASKING}},
+    ],
+)
+def test_certificates_that_name_users_are_another_source(asking: dict[str, Any]) -> None:
+    def given(issuer_prefix: str, prefix: str) -> dict[str, Any]:
+        oidc = {"issuers": [ISSUER | {"prefix": issuer_prefix}]}
+        return BASE | {"auth": {"oidc": oidc, "mtls_mapping": {"prefix": prefix}}} | asking
+
+    for issuer_prefix, prefix in (("", ""), ("a-", ""), ("", "x-"), ("a-", "a-x-")):
+        with pytest.raises(ConfigError, match=r"auth\.oidc\.issuers: "):
+            validate(given(issuer_prefix, prefix), "test")
+    assert validate(given("a-", "x-"), "test").other_name_sources == {"auth.mtls_mapping": "x-"}
+
+
+def test_certificates_that_name_nobody_are_none() -> None:
+    """Under SASL, without an Admin API, or with one that is off."""
+    config = BASE | {"server": {"tls": ASKING}, "auth": {"oidc": {"issuers": [ISSUER]}}}
+    for admin in (None, {"enabled": False}, {"tls": TLS}):
+        assert validate(config | {"admin": admin}, "test").other_name_sources == {}
+
+
+def test_issuers_whose_tokens_nobody_could_show_are_a_mistake() -> None:
+    scram = {"listeners": [LISTENER | {"sasl": ["SCRAM-SHA-256"]}]}
+    for oidc in ({"issuers": [ISSUER]}, {"issuers_file": "issuers.yaml"}):
+        config = BASE | scram | {"auth": {"oidc": oidc}}
+        with pytest.raises(ConfigError, match=r"auth\.oidc: has no effect"):
+            validate(config, "test")
+        validate(config | {"admin": {}}, "test")
+        with pytest.raises(ConfigError, match=r"auth\.oidc: has no effect"):
+            validate(
+                config
+                | {"admin": {}, "insecure": True, "server": {}}
+                | {"listeners": [LISTENER | {"sasl": ["SCRAM-SHA-256"], "protocol": "sasl_plaintext"}]},
+                "test",
+            )
+
+
+@pytest.mark.parametrize("auth", [{"mtls": {"denied": ["serial:1"]}}, {"mtls_mapping": {"type": "san_uri"}}])
+def test_settings_for_certificates_nobody_asks_for_are_a_mistake(auth: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=rf"auth\.{next(iter(auth))}: has no effect"):
+        validate(BASE | {"auth": auth}, "test")
+    validate(BASE | {"auth": auth, "server": {"tls": ASKING}}, "test")
