@@ -3,9 +3,11 @@ force."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rivven.app.failures import ExitCode, StartFailed
 from rivven.app.policies import open_policies
@@ -20,7 +22,10 @@ from rivven.audit.events import (
 )
 from rivven.clock import Clock
 from rivven.config.authorization import AuthorizationConfig
+from rivven.errors import InvalidRequest
+from rivven.metadata.acl_changes import check_binding
 from rivven.security.authz.acl import AclSource
+from rivven.security.authz.acl_file import FILE_BYTES_MAX, AclFileProblem, parse_rules
 from rivven.security.authz.chain import AuthorizerChain
 from rivven.security.authz.rbac import ScopeCeiling
 from rivven.security.authz.shadow import Difference, Shadow
@@ -28,9 +33,61 @@ from rivven.security.authz.sources import AuthorizerSettings, load_authorizers
 from rivven.security.extensions import UnknownExtension
 from rivven.tasks import Tasks
 from rivven.telemetry import Metrics
-from rivven.types import ANONYMOUS
+from rivven.types import ANONYMOUS, AclBinding
+from rivven.watched_files import WatchedFiles
 
 _log = logging.getLogger("rivven.shadow")
+
+
+class _AclFile:
+    """The access rules of a candidate; a file that cannot be used leaves those from before."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._version = 0
+        self._bindings: tuple[AclBinding, ...] = ()
+        self.watched = WatchedFiles("the candidate's access rules", lambda: [path], self.reload)
+
+    def open(self) -> None:
+        """The first load. Raises StartFailed."""
+        self.watched.mark()
+        try:
+            self._bindings = self._load()
+        except (OSError, ValueError, InvalidRequest) as error:
+            raise StartFailed(
+                f"authorization.shadow.acl.file: {error}",
+                "`rivven acl list -o json` prints such a file",
+                ExitCode.CONFIG,
+            ) from None
+
+    def rules(self) -> tuple[int, tuple[AclBinding, ...]]:
+        """The rules as they are now (an `AclSource`)."""
+        return self._version, self._bindings
+
+    @property
+    def version(self) -> int:
+        return self._version
+
+    async def reload(self) -> None:
+        """Take over a changed file, if it can be used."""
+        try:
+            self._bindings = await asyncio.to_thread(self._load)
+        except (OSError, ValueError, InvalidRequest) as error:
+            _log.error("the candidate's access rules are not used, those from before stay: %s", error)
+            return
+        self._version += 1
+        _log.info("access rules of the candidate loaded: %d", len(self._bindings))
+
+    def _load(self) -> tuple[AclBinding, ...]:
+        with self._path.open("rb") as file:
+            text = file.read(FILE_BYTES_MAX + 1)
+        found = parse_rules(text, self._path.name)
+        for number, binding in enumerate(found, 1):
+            try:
+                check_binding(binding)
+            except InvalidRequest as error:
+                raise AclFileProblem(f"{self._path.name}: rule {number}: {error}") from None
+        return found
 
 
 class _UncountedReloads:
@@ -81,11 +138,17 @@ def start_shadow(
     if policies is not None:
         settings = replace(settings, policies=lambda: policies.rules)
         tasks.spawn(policies.watch(), "policies of the candidate")
+    rules, acl = parts.rules, None
+    if wanted.acl.file is not None:
+        acl = _AclFile(wanted.acl.file)
+        acl.open()
+        rules = acl.rules
+        tasks.spawn(acl.watched.run(), "watch the access rules of the candidate")
     super_users = list(parts.super_users)
     if wanted.super_users is not None:
         super_users = [*wanted.super_users, *(name for name in super_users if name == str(ANONYMOUS))]
     try:
-        engines = load_authorizers(wanted.authorizers or config.authorizers, settings, parts.rules)
+        engines = load_authorizers(wanted.authorizers or config.authorizers, settings, rules)
     except UnknownExtension as error:
         raise StartFailed(
             f"authorization.shadow.authorizers: {error}", "name an installed authorizer", ExitCode.CONFIG
@@ -94,7 +157,12 @@ def start_shadow(
         engines,
         super_users,
         ScopeCeiling(settings.roles),
-        stamp=lambda: (live.version, settings.roles.version, policies and policies.version),
+        stamp=lambda: (
+            live.version,
+            settings.roles.version,
+            policies and policies.version,
+            acl and acl.version,
+        ),
         engine_failed=lambda name, error: _log.error("the candidate's %s failed", name, exc_info=error),
     )
     shadow = Shadow(live, candidate, lambda difference: record(_event(difference)), metrics, clock)

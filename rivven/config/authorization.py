@@ -53,6 +53,8 @@ class AuthorizationConfig(Strict):
     def _policies_are_used(self) -> AuthorizationConfig:
         tried = (self.shadow.authorizers or self.authorizers) if self.shadow.given else []
         here, there = self.cedar.policy_dir is not None, self.shadow.cedar.policy_dir is not None
+        if self.shadow.acl.file is not None and "acl" not in tried:
+            raise ValueError("shadow.acl.file: has no effect without acl among the authorizers")
         if "cedar" in self.authorizers and not here:
             raise ValueError("cedar.policy_dir: is required by the authorizer cedar")
         if here and "cedar" not in (*self.authorizers, *tried):

@@ -45,6 +45,15 @@ class CedarConfig(Strict):
     )
 
 
+class AclFileConfig(Strict):
+    """Access rules that are only tried."""
+
+    file: FilePath | None = Field(
+        default=None,
+        description="Access rules as `rivven acl list -o json` prints them; taken over when it changes.",
+    )
+
+
 class ShadowConfig(Strict):
     """A candidate evaluated beside what is in force: differences are counted and recorded, answers stay."""
 
@@ -57,6 +66,9 @@ class ShadowConfig(Strict):
     allow_everyone_if_no_acl_found: bool | None = Field(
         default=None, description="Its answer for resources without a rule; the one in force if not given."
     )
+    acl: AclFileConfig = Field(
+        default=AclFileConfig(), description="Its access rules; those in force if not given."
+    )
     rbac: RbacConfig = Field(
         default=RbacConfig(), description="Its roles file; the one in force if not given."
     )
@@ -68,7 +80,8 @@ class ShadowConfig(Strict):
     def given(self) -> bool:
         """Whether the candidate differs from what is in force at all."""
         parts = (self.authorizers, self.super_users, self.allow_everyone_if_no_acl_found)
-        return any(part is not None for part in (*parts, self.rbac.file, self.cedar.policy_dir))
+        files = (self.acl.file, self.rbac.file, self.cedar.policy_dir)
+        return any(part is not None for part in (*parts, *files))
 
     @field_validator("super_users")
     @classmethod

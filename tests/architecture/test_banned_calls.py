@@ -101,6 +101,7 @@ RULES = (
             "rivven.api.tokens": "the hashes of a new token's secret, one token at a time",
             "rivven.telemetry.*": "writes logs and watches the loop, which must not do it itself",
             "rivven.app.storage": "statvfs may hang with the disk",
+            "rivven.app.shadow": "parses a candidate's rules, which must not delay an answer",
             "rivven.app.users_file": "parses a file that may hold thousands of users",
             "rivven.security.authn.verification": "key derivations, on two threads with a bounded line",
             "rivven.http.metrics_server": "imports uvicorn without holding the loop",

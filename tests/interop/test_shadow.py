@@ -25,7 +25,7 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from tests.shipped.broker import RIVVEN, ShippedBroker
+from tests.shipped.broker import RIVVEN, BrokerDidNotStart, ShippedBroker
 from tests.shipped.connection import Account
 
 pytestmark = pytest.mark.interop
@@ -174,3 +174,59 @@ def test_roles_and_super_users_of_the_candidate_are_its_own(tmp_path: Path) -> N
             assert time.monotonic() < deadline, broker.tail()
             time.sleep(0.05)
         assert "no rbac rule allows it" in broker.tail()
+
+
+def test_access_rules_are_tried_as_the_command_lists_them(tmp_path: Path) -> None:
+    """List the rules, edit the list, see who would lose what; the rules in force stay."""
+    rules = tmp_path / "acl.json"
+    rules.write_text("[]")
+    authorization = {"super_users": ["User:admin"], "shadow": {"acl": {"file": str(rules)}}}
+    with ShippedBroker(tmp_path / "broker", extra={"authorization": authorization}) as broker:
+        admin = AdminClient(broker.connection().librdkafka())
+        scram = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
+        upsertion = UserScramCredentialUpsertion(WRITER.user, scram, WRITER.password.encode())
+        topics = [NewTopic(name, 1, 1) for name in ("orders-1", "orders-2", "other")]
+        for futures in (admin.alter_user_scram_credentials([upsertion]), admin.create_topics(topics)):
+            for future in futures.values():
+                future.result(WAIT)
+        properties = broker.connection().librdkafka_file(tmp_path / "admin")
+
+        def cli(*words: str) -> str:
+            command = [RIVVEN, "--command-config", properties, *words]
+            return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+
+        grant = ("acl", "add", "--principal", "user:writer", "--action", "produce", "--allow")
+        cli(*grant, "--resource", "topic:orders-*")
+        listed = json.loads(cli("acl", "list", "-o", "json"))
+        for rule in listed:
+            if rule["principal"] == "User:writer":
+                rule.update(resource="orders-1", pattern="literal")
+        rules.write_text(json.dumps(listed))
+        deadline = time.monotonic() + WAIT
+        while "access rules of the candidate loaded" not in broker.tail():
+            assert time.monotonic() < deadline, broker.tail()
+            time.sleep(0.05)
+        assert produce(broker, "orders-1") is None
+        assert produce(broker, "orders-2") is None, "the candidate has no say"
+        while "would deny write on topic 'orders-2'" not in broker.tail():
+            assert time.monotonic() < deadline, broker.tail()
+            time.sleep(0.05)
+        assert "on topic 'orders-1'" not in broker.tail()
+        rules.write_text(json.dumps([{**listed[0], "host": "nowhere"}]))
+        while "the candidate's access rules are not used" not in broker.tail():
+            assert time.monotonic() < deadline, broker.tail()
+            time.sleep(0.05)
+        assert "rule 1: the host of a rule is" in broker.tail()
+        (kept,) = json.loads(cli("acl", "list", "--principal", "user:writer", "-o", "json"))
+        assert (kept["resource"], kept["pattern"]) == ("orders-", "prefixed")
+
+
+def test_access_rules_that_cannot_be_tried_stop_the_start(tmp_path: Path) -> None:
+    rules = tmp_path / "acl.json"
+    rules.write_text('[{"principal": "User:x"}]')
+    broker = ShippedBroker(
+        tmp_path / "broker", extra={"authorization": {"shadow": {"acl": {"file": str(rules)}}}}
+    )
+    with pytest.raises(BrokerDidNotStart, match="exit code 3") as refused:
+        broker.start()
+    assert "authorization.shadow.acl.file: acl.json: rule 1" in str(refused.value)

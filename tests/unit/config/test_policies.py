@@ -24,6 +24,7 @@ def authorization(**section: Any) -> Any:
         ({"cedar": DIRECTORY}, "cedar.policy_dir: has no effect"),
         ({"shadow": {"authorizers": ["cedar"]}}, "shadow.cedar.policy_dir: is required"),
         ({"shadow": {"cedar": DIRECTORY}}, "shadow.cedar.policy_dir: has no effect"),
+        ({"authorizers": ["rbac"], "shadow": {"acl": {"file": "x"}}}, "shadow.acl.file: has no effect"),
         ({"shadow": {"super_users": ["alice"]}}, "'alice' is not of the form User:name"),
         ({"shadow": {"authorizers": []}}, "shadow.authorizers"),
         ({"authorizers": ["cedar"], "cedar": {**DIRECTORY, "policydir": "x"}}, "did you mean policy_dir?"),
@@ -43,6 +44,7 @@ def test_refusals(section: dict[str, Any], reason: str) -> None:
         ({"super_users": []}, True),
         ({"allow_everyone_if_no_acl_found": False}, True),
         ({"rbac": {"file": "/etc/rivven/rbac.yaml"}}, True),
+        ({"acl": {"file": "/etc/rivven/acl.json"}}, True),
         ({"authorizers": ["cedar"], "cedar": DIRECTORY}, True),
     ],
 )
