@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from rivven_cli.exits import CommandFailed, Exit
+from rivven_cli.exits import CommandFailed, Exit, from_client
 from rivven_cli.output import confirm, done, output_option, show_one, show_rows, yes_option
 from rivven_cli.passwords import generated_password, password_file_option, typed_password
 from rivven_cli.session import Session, pass_session
+from rivven_client.failures import ClientFailed
 
 MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 TYPED_ITERATIONS = 600_000  # people choose guessable passwords; clients pay 0.6 s at every connection
@@ -63,9 +64,21 @@ def create(
         raise CommandFailed(
             f"user {name} exists already", "add --replace to give it a new password", Exit.EXISTS
         )
-    facts = _put(session, name, password, generate, mechanisms, iterations)
     if groups:
-        facts["groups"] = _alter(session, name, {"add_groups": list(groups)})["groups"]
+        _check_admin_api(session)
+    facts = _put(session, name, password, generate, mechanisms, iterations)
+    try:
+        if groups:
+            facts["groups"] = _alter(session, name, {"add_groups": list(groups)})["groups"]
+    except ClientFailed as failure:
+        # The user is there and its password is said only now.
+        _tell(output, f"user {name} created, in no group", facts)
+        added = " ".join(f"--add {group}" for group in groups)
+        raise CommandFailed(
+            f"the groups of user {name} are not set: {failure.reason}",
+            f"rivven user groups {name} {added}",
+            from_client(failure).code,
+        ) from None
     _tell(output, f"user {name} created", facts)
 
 
@@ -190,6 +203,13 @@ def _put(
     put_user(session.connection, name, password, chosen, rounds)
     facts: dict[str, Any] = {"user": name, "mechanisms": list(chosen)}
     return {**facts, "password": password} if generate else facts
+
+
+def _check_admin_api(session: Session) -> None:
+    """Groups go over the Admin API: that it does not answer, or refuses us, is said before a user is made."""
+    from rivven_client.admin import path
+
+    session.admin.get(path("users"))
 
 
 def _exists(session: Session, name: str) -> bool:

@@ -350,6 +350,21 @@ class TestCommands:
         assert done.returncode != 0
         assert says in done.stderr
 
+    def test_groups_that_cannot_be_set_leave_nobody_without_a_password(
+        self, broker: ShippedBroker, admin: Client
+    ) -> None:
+        import json
+
+        name = fresh("grouped")
+        create = ("user", "create", name, "--generate", "-o", "json")
+        done = rivven(broker, "--admin-url", "https://localhost:1", *create, "--group", "dev")
+        assert "cannot talk to the Admin API" in done.stderr
+        assert rivven(broker, "user", "show", name).returncode != 0, "nobody is made before that is known"
+        done = rivven(broker, *create, "--group", "*")
+        assert done.returncode != 0
+        assert f"rivven user groups {name} --add *" in done.stderr
+        assert logs_in(broker, Account(name, json.loads(done.stdout)["password"]))
+
     def test_a_hash_of_the_command_is_a_user(
         self, broker: ShippedBroker, users_file: Path, tmp_path: Path
     ) -> None:
