@@ -63,7 +63,7 @@ class Authentication:
             lambda subject, credential: users.no_longer_valid(credential, subject.groups)
         )
         if self._file is not None:
-            self._file.changed = sessions.recheck
+            self._file.changed = lambda: sessions.recheck_soon("the users file changed")
             tasks.spawn(self._file.follow(), "users file")
 
     def close(self) -> None:

@@ -111,8 +111,7 @@ class ClientCertificates:
         except (OSError, ValueError) as error:
             _log.error("%s: %s; the list before it stays in force", self._file, _why(error))
             return
-        ended = self._sessions.recheck()
-        _log.info("%s changed: %d sessions ended", self._file, ended)
+        self._sessions.recheck_soon(f"{self._file} changed")
 
 
 def _others_log_in(config: Config) -> bool:

@@ -105,9 +105,7 @@ class Oidc:
         )
 
     def _changed(self, sessions: Sessions) -> None:
-        ended = sessions.recheck()
-        if ended:
-            _log.info("other issuers are trusted now: %d sessions end", ended)
+        sessions.recheck_soon("other issuers are trusted now")
 
     def _reload(self) -> None:
         try:

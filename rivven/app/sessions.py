@@ -1,12 +1,13 @@
-"""The live sessions follow the metadata: what a commit takes away ends the sessions that rest on it.
+"""The live sessions follow what they rest on: what a commit or a file takes away ends them.
 
-Driver. A recheck asks about every session, so commits in quick succession share one; topics, settings and
+Driver. A recheck asks about every session, so changes in quick succession share one; topics, settings and
 access rules end nobody's session (the next request is judged by them).
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -16,8 +17,10 @@ from rivven.metadata import records as r
 from rivven.metadata.service import MetadataService
 from rivven.security.sessions import LiveSession, Sessions
 
+_log = logging.getLogger("rivven.sessions")
+
 RECHECK_INTERVAL_S = 0.1
-"""Least time between two rechecks because of commits: 10,000 sessions cost some 70 ms each time, and a
+"""Least time between two rechecks: 10,000 sessions cost some 70 ms each time, and a
 revocation may take a second."""
 
 SESSIONS_PER_TURN = 500
@@ -46,11 +49,21 @@ class SessionsFollowMetadata:
         self._wanted = False
         self._next: asyncio.Handle | None = None
         self._left: Iterator[LiveSession] = iter(())
+        self._ended = 0
+        self._whys: dict[str, None] = {}
+        self._told: dict[str, None] = {}
+        sessions.recheck_soon = self.want
         metadata.on_commit(self._committed)
 
     def _committed(self, events: tuple[Any, ...]) -> None:
         if all(isinstance(event, _NOT_ABOUT_IDENTITY) for event in events):
             return
+        self.want()
+
+    def want(self, why: str = "") -> None:
+        """Ask about every session; `why` is logged with how many had to end."""
+        if why:
+            self._whys[why] = None
         self._wanted = True
         if self._next is None:
             self._begin()
@@ -64,13 +77,18 @@ class SessionsFollowMetadata:
         self._wanted = False
         self._last = self._clock.monotonic()
         self._left = self._sessions.all()
+        self._ended = 0
+        self._told, self._whys = self._whys, {}
         self._some()
 
     def _some(self) -> None:
         batch = list(islice(self._left, SESSIONS_PER_TURN))
-        self._sessions.recheck(batch)
+        self._ended += self._sessions.recheck(batch)
         self._next = None
         if len(batch) == SESSIONS_PER_TURN:
             self._next = asyncio.get_running_loop().call_soon(self._some)
-        elif self._wanted:  # a commit came meanwhile, maybe about sessions that were asked already
+            return
+        for why in self._told:
+            _log.info("%s: %d sessions ended", why, self._ended)
+        if self._wanted:  # a commit came meanwhile, maybe about sessions that were asked already
             self._begin()

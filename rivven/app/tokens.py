@@ -115,7 +115,7 @@ class ApiTokens:
             if self._ends and self._ends[0][0] <= now_ms:
                 while self._ends and self._ends[0][0] <= now_ms:
                     heapq.heappop(self._ends)
-                self._sessions.recheck()
+                self._sessions.recheck_soon("")
             wait_s = min(LOOK_S, (self._ends[0][0] - now_ms) / 1000 if self._ends else LOOK_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):

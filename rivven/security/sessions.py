@@ -79,6 +79,9 @@ class Sessions:
         """Called when a session with an identity is over."""
         self.refused: Callable[[Refusal], None] = _nobody_hears
         """Called when a login failed."""
+        self.recheck_soon: Callable[[str], object] = lambda _why: self.recheck()
+        """Asks about every session, well within a second; `why` is for the log. Where there is an event loop
+        it takes turns with requests."""
         self._live: dict[str, LiveSession] = {}
         self._numbers = count(1)
 

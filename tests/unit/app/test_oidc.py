@@ -28,9 +28,11 @@ ONE, TWO = "https://localhost:1/one", "https://localhost:1/two"
 SERVER = {"tls": {"cert_path": "c", "key_path": "k", "ca_path": "ca", "client_auth": "required"}}
 
 
+LISTENER = {"name": "main", "bind": "127.0.0.1:1", "protocol": "sasl_ssl", "sasl": ["OAUTHBEARER"]}
+
+
 def config(oidc: dict[str, Any], **keys: Any) -> Config:
-    listener = {"name": "main", "bind": "127.0.0.1:1", "protocol": "sasl_ssl"}
-    return validate({"listeners": [listener], "server": SERVER, "auth": {"oidc": oidc}} | keys, "test")
+    return validate({"listeners": [LISTENER], "server": SERVER, "auth": {"oidc": oidc}} | keys, "test")
 
 
 def entry(issuer: str, prefix: str) -> dict[str, Any]:
@@ -164,7 +166,7 @@ async def test_a_file_that_cannot_be_used_changes_nothing(
     [
         (
             [entry(ONE, "")],
-            {"listeners": [{"name": "m", "bind": "127.0.0.1:1", "protocol": "ssl"}]},
+            {"listeners": [LISTENER, {"name": "m", "bind": "127.0.0.1:2", "protocol": "ssl"}]},
             "prefix",
         ),
         ([entry(ONE, "a-"), entry(TWO, "a-b-")], {}, "can be mistaken"),

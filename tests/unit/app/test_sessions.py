@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
+
+import pytest
 
 from rivven.app.sessions import RECHECK_INTERVAL_S, SESSIONS_PER_TURN, SessionsFollowMetadata
 from rivven.metadata.records import AclsAdded, ScramDeleted, TopicCreated
@@ -23,6 +26,7 @@ class World:
         self.rechecks = 0
         self.sessions = 3
         self.asked: list[int] = []
+        self.recheck_soon: Callable[[str], object] = str
         SessionsFollowMetadata(self, self, self)  # type: ignore[arg-type]
 
     def on_commit(self, listener: Callable[[tuple[Any, ...]], None]) -> None:
@@ -35,7 +39,7 @@ class World:
         if not some or some[0] == 0:
             self.rechecks += 1
         self.asked += some
-        return 0
+        return len([one for one in some if one % 2])
 
     def monotonic(self) -> float:
         return self.now
@@ -98,3 +102,28 @@ async def test_a_multiple_of_a_turn_ends_too() -> None:
     world.now += 1
     world.commit(DELETED)
     assert len(world.asked) == 3 * SESSIONS_PER_TURN
+
+
+async def test_files_ask_in_turns_too_and_the_log_says_what_became_of_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    world = World()
+    world.sessions = 2 * SESSIONS_PER_TURN + 2
+    world.commit(DELETED)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert caplog.messages == []
+    world.now += 1
+    for why in ("a", "b", "b"):
+        world.recheck_soon(why)
+    assert len(world.asked) == world.sessions + SESSIONS_PER_TURN
+    assert caplog.messages == []
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert caplog.messages == [f"a: {SESSIONS_PER_TURN + 1} sessions ended"]
+    world.now += 1
+    await asyncio.sleep(RECHECK_INTERVAL_S * 1.5)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert [text[:2] for text in caplog.messages] == ["a:", "b:"], "b came when the pass had begun"
