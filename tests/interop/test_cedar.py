@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -89,6 +90,17 @@ class World:
             producer.poll(0.05)
         assert reports, f"no report: {failures}"
         return reports[0]
+
+    def cli(self, *words: str, account: Account | None = None) -> subprocess.CompletedProcess[str]:
+        """Run the command, as the administrator unless said otherwise."""
+        account = account or self.broker.admin
+        properties = self.broker.connection(account=account).librdkafka_file(
+            self.policies.parent / account.user
+        )
+        command = ["--command-config", properties, "--admin-url", self.broker.admin_url()]
+        return subprocess.run(
+            [RIVVEN, *command, *words], capture_output=True, text=True, timeout=30, check=False
+        )
 
     def metric(self, name: str) -> float:
         host, port = self.broker.metrics_address()
@@ -186,19 +198,66 @@ def test_broken_policies_leave_those_from_before_and_show_it(world: World, broke
     assert world.produce("theirs") is None
 
 
+TWO_FORBIDS = """\
+@id("closed") forbid(principal, action == Action::"Write", resource == Topic::"theirs");
+@id("not-the-writer") forbid(principal == User::"writer", action, resource == Topic::"theirs");
+@id("staff") permit(principal in Group::"staff", action == Action::"Write", resource is Topic);
+"""
+
+
+def test_explain_names_every_forbid_and_the_audit_log_gives_the_same_reason(world: World) -> None:
+    world.write(ONE_PERMIT + TWO_FORBIDS)
+    world.until("rivven_policies", 4)
+    assert denied(world.produce("theirs", idempotent=False))
+
+    def explained(*words: str) -> dict[str, Any]:
+        done = world.cli("authz", *words, "-o", "json")
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    question = ("explain", "--principal", "user:writer", "--resource", "topic:theirs", "--action")
+    (operation,) = explained(*question, "describe-configs")["operations"]
+    place = world.policies / "all.cedar"
+    assert operation["rule"] == f"not-the-writer ({place}:4)"
+    (operation,) = explained(*question, "write")["operations"]
+    assert [one["rule"] for one in operation["denials"]] == [
+        f"closed ({place}:3)",
+        f"not-the-writer ({place}:4)",
+    ]
+    assert operation["remedies"] == []
+    refusal = explained(*question[:-1], "--action", "describe")["operations"]
+    reasons = {one["operation"]: one["reason"] for one in (operation, *refusal)}
+    deadline = time.monotonic() + WAIT
+    events: list[dict[str, Any]] = []
+    while not events:
+        assert time.monotonic() < deadline
+        lines = (world.broker.data / "audit" / "audit.log").read_text().splitlines()
+        events = [event for event in map(json.loads, lines) if event.get("result") == "denied"]
+    for event in events:
+        assert event["reason"] == reasons[event["details"].get("operation", event["action"].upper())]
+
+    nowhere = world.cli("authz", *question, "write", "--from-address", "nowhere")
+    assert nowhere.returncode != 0
+    assert "address: must be an IP address" in nowhere.stderr
+    holders = explained("who-can", "write", "topic:mine")["holders"]
+    assert {one["principal"]: one["rule"].partition(" ")[0] for one in holders} == {
+        "group:staff": "staff",
+        "user:admin": "authorization.super_users",
+        "user:writer": "one-permit",
+    }
+    shown = explained("show", "user:writer")
+    assert [(one["effect"], one["operation"], one["resource"]) for one in shown["effects"]] == [
+        ("allow", "WRITE", "topic:mine"),
+        ("deny", "WRITE", "topic:theirs"),
+        ("deny", "*", "topic:theirs"),
+    ]
+    assert shown["not_listed"] == []
+
+
 def test_policies_in_force_are_listed_for_those_who_may_describe_the_cluster(world: World) -> None:
     def listed(account: Account) -> subprocess.CompletedProcess[str]:
-        properties = world.broker.connection(account=account).librdkafka_file(
-            world.policies.parent / account.user
-        )
-        command = ["--command-config", properties, "--admin-url", world.broker.admin_url()]
-        return subprocess.run(
-            [RIVVEN, *command, "policy", "list", "-o", "json"],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        return world.cli("policy", "list", "-o", "json", account=account)
 
     done = listed(world.broker.admin)
     assert done.returncode == 0, done.stderr

@@ -6,6 +6,7 @@ Anybody may ask about himself; asking about others needs Describe on the cluster
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rivven.actions import WordError, parse_member
 from rivven.http.admin.problems import Problem
 from rivven.http.admin.routes import Asked, Call, Permission, Route
-from rivven.security.authz.authorizer import Action, Decision, Subject, Verdict
+from rivven.security.authz.authorizer import Action, Decision, Subject, Verdict, canonical_host
 from rivven.security.authz.explain import Account, Explainer, parse_question
 from rivven.types import Operation, ResourceType
 
@@ -160,6 +161,7 @@ class AuthzRoutes:
 
     async def explain(self, call: Call) -> ExplainAnswer:
         query: ExplainQuery = call.query
+        _check_address(query.address)
         subject = self._subject(call, query.principal, query.address, tuple(query.groups))
         changed = {
             name: value for name in ("listener", "mechanism", "client_id") if (value := getattr(query, name))
@@ -182,6 +184,7 @@ class AuthzRoutes:
 
     async def who_can(self, call: Call) -> WhoCanAnswer:
         query: WhoCanQuery = call.query
+        _check_address(query.address)
         actions = _question(query.action, query.resource)
         candidates = self._explainer.candidates()
         holders = []
@@ -279,6 +282,16 @@ def routes(explainer: Explainer) -> list[Route]:
             query=ShowQuery,
         ),
     ]
+
+
+def _check_address(address: str) -> None:
+    """No request comes from anything else, so an answer about it would be about nothing."""
+    if not address:
+        return
+    try:
+        ipaddress.ip_address(canonical_host(address))
+    except ValueError:
+        raise Problem(422, "address: must be an IP address") from None
 
 
 def _question(action: str, resource: str) -> list[Action]:
