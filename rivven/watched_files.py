@@ -17,6 +17,13 @@ from pathlib import Path
 INTERVAL_S = 0.25
 """Revoking by editing a file must bite within a second; a look costs a few microseconds per file."""
 
+SETTLE_S = 0.05
+"""A file that somebody writes in place is empty or half there for a moment, and half a deny-list is a list
+too: a change counts once the file has been the same for so long."""
+
+SETTLE_LOOKS_MAX = 5
+"""Looks at a file that changes all the time before it is taken as it is."""
+
 FILES_MAX = 10_000
 """Files of one watcher; a directory of policies larger than this is not what the setting was meant for."""
 
@@ -65,6 +72,7 @@ class WatchedFiles:
         signatures = self._look()
         if signatures == self._signatures:
             return False
+        signatures = await self._settled(signatures)
         digest = await asyncio.to_thread(self._read, signatures)
         # Marked as known only as they were before reading: a write in between is seen by the next look.
         self._signatures = signatures
@@ -78,6 +86,16 @@ class WatchedFiles:
         except Exception:  # noqa: BLE001 - the next change must be seen whatever became of this one
             _log.exception("%s changed, but taking over the change failed", self._name)
         return True
+
+    async def _settled(self, signatures: dict[Path, _Signature | None]) -> dict[Path, _Signature | None]:
+        """What the files look like once nobody writes to them any more."""
+        for _ in range(SETTLE_LOOKS_MAX):
+            before = signatures
+            await asyncio.sleep(SETTLE_S)
+            signatures = self._look()
+            if signatures == before:
+                break
+        return signatures
 
     def _look(self) -> dict[Path, _Signature | None]:
         found: dict[Path, _Signature | None] = {}

@@ -206,6 +206,8 @@ def test_a_file_that_cannot_be_read_changes_nothing(
     before, files = denied.read_text(), authority.issue("stays-out")
     denied.write_text(before + f"sha256:{files.fingerprint}\n")
     log.wait_for("sessions ended")
+    denied.write_text("")  # as an editor begins
+    time.sleep(0.02)
     denied.write_text("nonsense\n")
     log.wait_for("the list before it stays in force")
     assert is_refused(mtls.with_certificate(files))

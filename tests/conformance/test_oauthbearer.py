@@ -327,6 +327,8 @@ def test_taking_an_issuer_out_of_its_file_ends_its_connections(
         with broker_for(tmp_path / "b", issuers_file=str(path)) as broker:
             with login(broker, issuer.token()) as gone, login(broker, second.token()) as stays:
                 assert works(gone) and works(stays)
+                path.write_text("")  # as an editor begins
+                time.sleep(0.02)
                 path.write_text("issuers: [{issuer: broken")
                 eventually(lambda: "not taken over" in broker.tail())
                 assert works(gone)

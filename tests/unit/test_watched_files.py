@@ -1,11 +1,12 @@
 """Changes of content are seen however they are made; anything else is not a change."""
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
-from rivven.watched_files import WatchedFiles
+from rivven.watched_files import SETTLE_LOOKS_MAX, SETTLE_S, WatchedFiles
 
 
 class Watch:
@@ -86,3 +87,34 @@ async def test_a_callback_that_fails_is_logged_and_the_next_change_is_seen(
         assert await watcher.look_once()
     assert calls == ["b", "c"]
     assert "roles changed" in caplog.text
+
+
+async def test_a_file_that_is_being_written_counts_once_it_is_complete(tmp_path: Path) -> None:
+    """Emptied first and filled in pieces, as editors and shells do it."""
+    path = tmp_path / "denied"
+    path.write_text("one\n")
+    seen: list[str] = []
+    watcher = WatchedFiles("test", lambda: [path], lambda: seen.append(path.read_text()))
+    watcher.mark()
+    path.write_text("")
+    look = asyncio.create_task(watcher.look_once())
+    for piece in ("one\n", "two\n"):
+        await asyncio.sleep(SETTLE_S / 5)
+        with path.open("a") as file:
+            file.write(piece)
+    await look
+    assert seen == ["one\ntwo\n"]
+
+
+async def test_a_file_that_never_rests_is_taken_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("")
+    watch = Watch(path)
+    path.write_text("x")
+    look = asyncio.create_task(watch.look())
+    while not look.done():
+        with path.open("a") as file:
+            file.write("x")
+        await asyncio.sleep(SETTLE_S / 5)
+        assert path.stat().st_size < 100 * SETTLE_LOOKS_MAX
+    assert watch.calls == 1
