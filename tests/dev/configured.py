@@ -37,6 +37,7 @@ class ConfiguredServer:
             "RIVVEN_SERVER__TLS__KEY_PATH": str(self.pki.key),
             "RIVVEN_LISTENERS__0__BIND": "127.0.0.1:0",
             "RIVVEN_METRICS__BIND": "127.0.0.1:0",
+            "RIVVEN_ADMIN__BIND": "127.0.0.1:0",
         }
 
     def run(self, line: str) -> subprocess.CompletedProcess[str]:

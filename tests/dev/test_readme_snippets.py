@@ -5,7 +5,9 @@ A block is named by its heading and its place below it; one that is not named he
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +29,10 @@ PYTHON = {
 }
 KCAT, NODE, JAVA, TOOLS = "kcat", "Node.js: kafkajs", "Java", "Kafka's command line tools"
 SERVER = "On a server"
-RULES = "On a server, 2"
+RIGHTS = "Who may come, what they may do, what they did"
+USERS, TOKENS, ROLES, AUDIT, ADMIN_API, QUOTAS = (
+    RIGHTS if number == 1 else f"{RIGHTS}, {number}" for number in range(1, 7)
+)
 DURABILITY = "What is promised, and what it costs"
 
 
@@ -47,7 +52,8 @@ def blocks() -> dict[str, str]:
 
 
 def test_every_block_is_run_by_a_test_below() -> None:
-    known = {TARGETS, FIRST_STEPS, *PYTHON, KCAT, NODE, JAVA, TOOLS, SERVER, RULES, DURABILITY}
+    rights = {USERS, TOKENS, ROLES, AUDIT, ADMIN_API, QUOTAS}
+    known = {TARGETS, FIRST_STEPS, *PYTHON, KCAT, NODE, JAVA, TOOLS, SERVER, *rights, DURABILITY}
     assert set(blocks()) == known
     fences = re.findall(r"^```", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert len(fences) == 2 * len(known)
@@ -98,10 +104,34 @@ def test_kafka_tools(stranger: Stranger, kafka_scripts: Path) -> None:
     assert "from-tools" in stranger.types(blocks()[TOOLS], path=kafka_scripts).splitlines()
 
 
-def test_users_and_rules(stranger: Stranger) -> None:
-    printed = stranger.types(blocks()[RULES])
+def test_who_may_come_what_they_may_do_what_they_did(stranger: Stranger) -> None:
+    """One after the other, as a reader goes through them: later blocks speak of what earlier ones made."""
+    printed = stranger.types(blocks()[USERS])
     assert re.search(r"orders\b.*", printed)
     assert "alice" in printed
+
+    printed = stranger.types(blocks()[TOKENS])
+    assert re.search(r"rvn_[0-9A-Za-z]{65}", printed)
+    assert "revoked" in printed
+
+    printed = stranger.types(blocks()[ROLES])
+    assert "ALLOWED: user:alice consume topic:orders" in printed
+    assert "DENIED: user:alice delete topic:orders" in printed
+    assert "role shipping allows READ" in printed
+
+    printed = stranger.types(blocks()[AUDIT])
+    assert re.search(r"acl_change .*topic:orders .*intent", printed)
+    assert "intact" in printed
+
+    assert "1000000" in stranger.types(blocks()[QUOTAS])
+
+
+def test_the_admin_api(stranger: Stranger) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    address = f"localhost:{str(stranger.broker.ready['admin']).rpartition(':')[2]}"
+    printed = stranger.types(blocks()[ADMIN_API].replace("localhost:9094", address))
+    assert json.loads(printed)["principal"] == "User:admin"
 
 
 def test_durability_settings(stranger: Stranger) -> None:
