@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import stat
 from collections.abc import Callable
+from pathlib import Path
 
 from rivven.app.authentication import Authentication
 from rivven.app.failures import ExitCode, StartFailed
@@ -97,12 +99,18 @@ class Oidc:
         return problem or self._names.problem(subject.principal.name, subject.groups)
 
     def _bind_roles(self) -> None:
+        """Let groups have their roles; a role that there is not (yet) gives nothing, which is said."""
         self._roles.replace_issuer_bindings(
             tuple(
                 RoleBinding(role, f"Group:{group}", "issuer", issuer)
                 for group, role, issuer in self.issuers.group_roles()
             )
         )
+        for group, role, issuer in self.issuers.group_roles():
+            if self._roles.find(role) is None:
+                _log.warning(
+                    "issuer %s: the group %s has the role %s, which does not exist", issuer, group, role
+                )
 
     def _changed(self, sessions: Sessions) -> None:
         sessions.recheck_soon("other issuers are trusted now")
@@ -120,12 +128,23 @@ class Oidc:
         settings = self._config.auth.oidc
         configured = list(settings.issuers)
         if settings.issuers_file is not None:
+            _check_writers(settings.issuers_file)
             configured += read_issuers(settings.issuers_file)
         problem = issuers_problem(configured, self._config.insecure, self._config.other_name_sources)
         if problem is not None:
             raise ConfigError.of("auth.oidc", problem)
         self._jwks.follow([key_source(one, self._config.insecure) for one in configured])
         self.issuers.replace([trusted_issuer(one) for one in configured])
+
+
+def _check_writers(path: Path) -> None:
+    """Whoever can write the file says who may log in. Raises ConfigError when everybody can."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise ConfigError.of(str(path), error.strerror or str(error)) from None
+    if mode & stat.S_IWOTH:
+        raise ConfigError.of(str(path), f"every user of this machine may change it: chmod o-w {path}")
 
 
 def _require_extra() -> None:

@@ -121,6 +121,27 @@ async def test_groups_of_issuers_have_their_roles() -> None:
     await world.tasks.cancel_all()
 
 
+async def test_a_role_that_does_not_exist_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    issuer = entry(ONE, "one-")
+    world = World(config({"issuers": [issuer | {"group_roles": {"dev": "producer", "ops": "porducer"}}]}))
+    world.oidc.start(world.sessions)
+    [warning] = [text for text in caplog.messages if "role" in text]
+    assert warning == f"issuer {ONE}: the group one-ops has the role porducer, which does not exist"
+    await world.tasks.cancel_all()
+
+
+async def test_a_file_that_everybody_can_write_refuses_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "issuers.yaml"
+    write(path, ONE)
+    path.chmod(0o666)
+    with pytest.raises(StartFailed, match="every user of this machine may change it: chmod o-w"):
+        World(config({"issuers_file": str(path)})).oidc.start(Sessions())
+    path.chmod(0o664)
+    world = World(config({"issuers_file": str(path)}))
+    world.oidc.start(world.sessions)
+    await world.tasks.cancel_all()
+
+
 async def test_a_session_ends_with_its_issuer_or_when_its_name_becomes_ours(tmp_path: Path) -> None:
     path = tmp_path / "issuers.yaml"
     write(path, ONE, TWO)
