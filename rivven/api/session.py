@@ -15,6 +15,10 @@ from rivven.security.authz.authorizer import Subject
 from rivven.security.sessions import Refusal, Sessions
 from rivven.types import ANONYMOUS
 
+CLIENT_ID_CHARACTERS_MAX = 256
+"""As many as a quota can name. Kafka sends up to 32 KiB, and what is remembered by client id - quotas, counts
+of the audit trail - would hold all of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ListenerInfo:
@@ -71,6 +75,7 @@ class Session:
 
     def subject_of(self, client_id: str) -> Subject | None:
         """The subject of a request that says it comes from `client_id`."""
+        client_id = client_id[:CLIENT_ID_CHARACTERS_MAX]
         subject = self.subject
         if subject is not None and subject.client_id != client_id:
             subject = self.subject = replace(subject, client_id=client_id)

@@ -15,6 +15,22 @@ from rivven.clock import Clock
 from rivven.protocol.api import ApiKey
 from rivven.security.quotas import FETCH_BYTES, MUTATIONS, PRODUCE_BYTES, REQUEST_PERCENT, Quotas
 
+GROUP_APIS = frozenset(
+    {
+        ApiKey.JOIN_GROUP,
+        ApiKey.SYNC_GROUP,
+        ApiKey.HEARTBEAT,
+        ApiKey.LEAVE_GROUP,
+        ApiKey.OFFSET_COMMIT,
+        ApiKey.OFFSET_FETCH,
+    }
+)
+"""Clients send these on a connection of their own, which must not be silent for long: members that are not
+heard of lose their partitions, and everybody else in the group works for that."""
+
+GROUP_SILENCE_MS_MAX = 1000
+"""A third of a usual heartbeat interval, and what Kafka's request quota waits at most."""
+
 PartitionsOf = Callable[[str], int]
 """Partitions of a topic by name, 0 when there is none."""
 
@@ -63,13 +79,13 @@ class Throttling:
     def charge_produced(self, context: RequestContext, usage: Usage, request: Any) -> int:
         """Charge the bytes of a Produce before it is handled: its wait for the disk overlaps with those of
         the requests behind it, which must not all be read before the first is answered."""
-        subject = context.session.subject
+        subject = context.access.subject
         if subject is None:
             return 0
         waits = self._bytes(
             PRODUCE_BYTES,
             subject.principal.name,
-            context.client_id or "",
+            subject.client_id,
             _produced(request),
             self._clock.monotonic(),
         )
@@ -78,10 +94,10 @@ class Throttling:
 
     def charge(self, context: RequestContext, usage: Usage, request: Any, response: Any) -> int:
         """Charge a finished request; returns the milliseconds its connection must be silent."""
-        subject = context.session.subject
+        subject = context.access.subject
         if subject is None:
             return 0
-        user, client_id, now = subject.principal.name, context.client_id or "", self._clock.monotonic()
+        user, client_id, now = subject.principal.name, subject.client_id, self._clock.monotonic()
         quotas = self._quotas
         waits: list[tuple[str, float]] = []
         topics: dict[str, int] = {}
@@ -97,7 +113,8 @@ class Throttling:
             waits.append(
                 (REQUEST_PERCENT, quotas.use(REQUEST_PERCENT, user, client_id, usage.busy_s * 100, now))
             )
-        return max(usage.silence_ms, self._longest(waits))
+        silence_ms = max(usage.silence_ms, self._longest(waits))
+        return min(silence_ms, GROUP_SILENCE_MS_MAX) if context.api_key in GROUP_APIS else silence_ms
 
     def _longest(self, waits: list[tuple[str, float]]) -> int:
         quota, longest = max(waits, key=lambda wait: wait[1])

@@ -69,11 +69,12 @@ class Limit(NamedTuple):
 
 
 class _Allowance:
-    __slots__ = ("at", "level")
+    __slots__ = ("at", "level", "rate")
 
-    def __init__(self, level: float, at: float) -> None:
+    def __init__(self, level: float, at: float, rate: float) -> None:
         self.level = level
         self.at = at
+        self.rate = rate
 
 
 class Allowances:
@@ -83,11 +84,15 @@ class Allowances:
         self._known: OrderedDict[tuple[str, ...], _Allowance] = OrderedDict()
 
     def use(self, key: tuple[str, ...], rate: float, burst: float, amount: float, now: float) -> float:
-        """Take `amount`; returns the seconds until the allowance is out of debt (0 = go on)."""
+        """Take `amount`; returns the seconds until the allowance is out of debt (0 = go on).
+
+        With another rate it starts anew: whoever changes a quota forgives the debt under the old one, and
+        nobody else's.
+        """
         known = self._known
         one = known.get(key)
-        if one is None:
-            one = known[key] = _Allowance(burst, now)
+        if one is None or one.rate != rate:
+            one = known[key] = _Allowance(burst, now, rate)
             if len(known) > ALLOWANCES_MAX:
                 known.popitem(last=False)
         else:
@@ -97,10 +102,6 @@ class Allowances:
         if one.level >= 0:
             return 0.0
         return min(-one.level / rate, WAIT_MAX_S) if rate > 0 else WAIT_MAX_S
-
-    def forget(self) -> None:
-        """Start anew, when the limits have changed."""
-        self._known.clear()
 
 
 class Quotas:
@@ -191,7 +192,6 @@ class Quotas:
         self._table = dict(table)
         self._keys = frozenset(key for values in table.values() for key in values)
         self._resolved = {}
-        self._allowances.forget()
         self._active = bool(table) or self._rates.any
 
 

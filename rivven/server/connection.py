@@ -136,8 +136,9 @@ class ClientConnection:
 
     @property
     def busy(self) -> bool:
-        """A request is being worked on (a parked fetch, a join): silence of the client is not idleness."""
-        return bool(self._produces or self._exclusive)
+        """A request is being worked on (a parked fetch, a join) or must wait: silence of the client is not
+        idleness."""
+        return bool(self._produces or self._exclusive or self._silence.active)
 
     def drain(self) -> None:
         """Finish what is in flight, answer it, then close; parked long polls are dropped."""
@@ -245,6 +246,7 @@ class ClientConnection:
 
     def _silence_ended(self) -> None:
         if self.state is State.OPEN:
+            self.last_activity = self._clock.monotonic()
             self._pump()
             self._update_reading()
 

@@ -1,6 +1,6 @@
 """A session is nobody until it becomes somebody, and somebody only until its end."""
 
-from rivven.api.session import Session
+from rivven.api.session import CLIENT_ID_CHARACTERS_MAX, Session
 from rivven.security.authn.authenticator import Authenticated, Credential
 from rivven.security.sessions import Sessions
 from rivven.types import ANONYMOUS, Principal
@@ -56,3 +56,13 @@ def test_a_listener_without_sasl_knows_one_principal() -> None:
 
 def test_a_request_holds_no_memory_until_its_answer_does() -> None:
     assert context().lease is None
+
+
+def test_a_client_names_itself_with_so_many_characters() -> None:
+    session = Session(LISTENER, "10.0.0.1", None)
+    assert session.subject_of("x") is None
+    session.become(Authenticated(Principal("User", "alice")), "PLAIN")
+    subject = session.subject_of("x" * 30_000)
+    assert subject is not None
+    assert subject.client_id == "x" * CLIENT_ID_CHARACTERS_MAX
+    assert session.subject_of("x" * 30_000) is subject

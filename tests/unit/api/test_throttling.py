@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rivven.api.context import RequestContext
-from rivven.api.throttling import Busy, Throttling, Usage
+from rivven.api.throttling import GROUP_APIS, Busy, Throttling, Usage
 from rivven.clock import SystemClock
 from rivven.protocol import messages as m
 from rivven.protocol.api import ApiKey
@@ -153,6 +153,18 @@ def test_work_counts_as_percent_of_the_loop() -> None:
     )
     assert charged == pytest.approx(2000, abs=50)
     assert world.heard.quotas == [REQUEST_PERCENT]
+
+
+@pytest.mark.parametrize("key", sorted(GROUP_APIS), ids=lambda key: key.name)
+def test_members_of_groups_are_never_silent_for_long(key: ApiKey) -> None:
+    world = World(**{REQUEST_PERCENT: 10.0})
+    usage = Usage()
+    usage.busy_s = 5
+    assert world.throttling.charge(world.context(key), usage, SimpleNamespace(), SimpleNamespace()) == 1000
+    again = world.throttling.charge(
+        world.context(ApiKey.METADATA), Usage(), m.MetadataRequest(), SimpleNamespace()
+    )
+    assert again == 10_000, "the debt is not forgiven"
 
 
 async def test_busy_counts_work_and_not_waiting() -> None:

@@ -156,3 +156,15 @@ def test_what_is_remembered_is_bounded_and_time_that_goes_back_gives_nothing() -
     assert len(allowances._known) == ALLOWANCES_MAX
     assert allowances.use(("x",), 1, 1, 1, now=10) == 0
     assert allowances.use(("x",), 1, 1, 1, now=5) == pytest.approx(1.0)
+
+
+def test_a_change_of_one_quota_forgives_nobody_elses_debt() -> None:
+    mine: QuotaEntity = (("user", "u"),)
+    other: QuotaEntity = (("user", "v"),)
+    stored = Stored({mine: {PRODUCE_BYTES: 10.0}})
+    limited = Quotas(stored, RequestRates())
+    assert limited.use(PRODUCE_BYTES, "u", "c", 60, now=0) == pytest.approx(5.0)
+    stored.change({mine: {PRODUCE_BYTES: 10.0}, other: {PRODUCE_BYTES: 1.0}})
+    assert limited.use(PRODUCE_BYTES, "u", "c", 0, now=0) == pytest.approx(5.0)
+    stored.change({mine: {PRODUCE_BYTES: 20.0}})
+    assert limited.use(PRODUCE_BYTES, "u", "c", 0, now=0) == 0, "its own change does"
