@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rivven.audit.events import FAILURE, INTENT, SUCCESS, AuditEvent, principal_text
+from rivven.audit.events import FAILURE, INTENT, SUCCESS, UNKNOWN, AuditEvent, principal_text
 from rivven.audit.reading import Wanted
 from rivven.audit.sinks import AuditUnavailable
 from rivven.audit.trail import AuditTrail
@@ -137,6 +137,10 @@ class RouteAudit:
             await self._trail.result(_event(route, call, SUCCESS if problem is None else FAILURE, reason))
         except AuditUnavailable as error:
             _log.error("the result of %s %s is not recorded yet: %s", route.method, route.path, error)
+
+    def abandoned(self, route: Route, call: Call) -> None:
+        """What became of the change is not known here."""
+        self._trail.event(_event(route, call, UNKNOWN, "the broker stopped before the answer"))
 
 
 def _event(route: Route, call: Call, result: str, reason: str = "") -> AuditEvent:

@@ -40,6 +40,10 @@ class ChangeAudit(Protocol):
     async def intent(self, route: Route, call: Call) -> None: ...
     async def result(self, route: Route, call: Call, problem: Problem | None) -> None: ...
 
+    def abandoned(self, route: Route, call: Call) -> None:
+        """Nobody waited for the result."""
+        ...
+
 
 class Guard:
     """Belongs to the event loop; holds nothing about callers."""
@@ -96,11 +100,17 @@ class Guard:
         if route.audited is None or self._audit is None:
             return await self._handled(route, call)
         await self._intent(self._audit, route, call)
+        finished = False
         try:
             answer = await self._handled(route, call)
+            finished = True
         except Problem as problem:
+            finished = True
             await self._audit.result(route, call, problem)
             raise
+        finally:
+            if not finished:
+                self._audit.abandoned(route, call)
         await self._audit.result(route, call, None)
         return answer
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import Field
 
+from rivven.clock import SystemClock
 from rivven.errors import ErrorCode, RivvenError
+from rivven.http.admin.authentication import RequestAuthentication
+from rivven.http.admin.guard import Guard
 from rivven.http.admin.pages import Listing, PageQuery, page
 from rivven.http.admin.problems import Problem
 from rivven.http.admin.routes import Asked, Call, Input, Media, Open, Permission, Raw, Route, Self_
+from rivven.security.authn.authenticator import Authenticated
+from rivven.security.authz.access import Access
+from rivven.security.authz.authorizer import Subject
+from rivven.security.authz.chain import AuthorizerChain
 from rivven.testing.authorizers import AllowAll, DenyAll
-from rivven.types import Operation, ResourceType
+from rivven.types import Operation, Principal, ResourceType
 from tests.shipped.pki import Pki
 from tests.unit.http.admin.serving import ALICE, MALLORY, Answer, Served, serving
 
@@ -102,6 +110,9 @@ class Trail:
 
     async def result(self, route: Route, call: Call, problem: Problem | None) -> None:
         self._add("result", route, call, problem.status if problem else None)
+
+    def abandoned(self, route: Route, call: Call) -> None:
+        self._add("abandoned", route, call, None)
 
     def _add(self, what: str, route: Route, call: Call, status: int | None) -> None:
         assert route.audited is not None
@@ -305,3 +316,24 @@ async def test_the_document_says_what_rows_say(served: Served, rows: Rows) -> No
         assert operation.get("x-rivven-audited") == row.audited
     assert set(document["components"]["securitySchemes"]) == {"basic", "bearer", "certificate"}
     assert len({operation["operationId"] for operation in described.values()}) == len(described)
+
+
+async def test_a_change_nobody_waited_for_is_recorded_as_such(trail: Trail) -> None:
+    begun = asyncio.Event()
+
+    async def slow(_call: Call) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    alter = Permission(Operation.ALTER)
+    row = Route("DELETE", "/v1/x", alter, slow, "Slow", status=204, audited="topic_delete", target="topic:x")
+    subject = Subject(Principal("User", "a"), "10.0.0.1", "admin")
+    call = Call(subject, Authenticated(subject.principal), Access(subject, AuthorizerChain({})), {}, 0, "1")
+    nobody = cast(RequestAuthentication, None)
+    guard = Guard(nobody, AuthorizerChain({}), SystemClock(), trail)
+    task = asyncio.create_task(guard.perform(row, call))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [what for what, *_ in trail.lines] == ["intent", "abandoned"]
