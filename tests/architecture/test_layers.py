@@ -14,6 +14,7 @@ from tests.architecture.source import ROOT, modules, modules_imported
 # The command line starts a broker and reads its files offline; for everything else it is a Kafka client.
 CLI_MAY_IMPORT = {
     "rivven_cli.audit": "reads audit logs offline",
+    "rivven_cli.audit_follow": "reads audit logs while they grow",
     "rivven_cli.auth": "makes verifiers offline with the broker's own arithmetic",
     "rivven_cli.authz_try": "tries rules offline",
     "rivven_cli.config": "checks and shows configuration",
