@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import OrderedDict
+from typing import Protocol
 
 FAILURE_DELAY_MAX_S = 5.0
 """The delay doubles with each recent failure from the same address up to this: slows guessing, not typing."""
@@ -22,6 +23,10 @@ FAILING_PEERS_MAX = 10_000
 FAILURES_HELD_PER_PEER_MAX = 64
 """Failure answers of one address that wait for their time. They hold connections: without a bound, failing
 logins would use up the address's connections and keep out who shares it and knows its password."""
+
+STRANGER_SECONDS = 2.0
+"""A login takes less. Who has held a place for longer without one gives way when all places are taken: else
+connections that never log in would keep out everybody of their address, or everybody."""
 
 _IPV6_SITE_BITS = 64
 """One IPv6 subscriber owns at least a /64, so it counts as one address."""
@@ -38,6 +43,18 @@ def peer_of(host: str) -> str:
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return str(ipaddress.IPv6Network((address, _IPV6_SITE_BITS), strict=False))
+
+
+class Stranger(Protocol):
+    """A connection that has not logged in yet, or had not when it came."""
+
+    opened_at: float
+
+    @property
+    def authenticated(self) -> bool: ...
+    def abort(self, reason: str) -> None:
+        """Close at once; `left` and `release` follow before this returns."""
+        ...
 
 
 class Admission:
@@ -66,6 +83,9 @@ class Admission:
         self._per_peer: dict[str, int] = {}
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._held: dict[str, int] = {}
+        # Each in the order of arrival; who has logged in since is dropped when met.
+        self._strangers: dict[Stranger, None] = {}
+        self._strangers_of: dict[str, dict[Stranger, None]] = {}
 
     @property
     def connections(self) -> int:
@@ -95,6 +115,35 @@ class Admission:
         else:
             self._per_peer[peer] = held - 1
         self._open -= 1
+
+    def entered(self, stranger: Stranger, host: str) -> None:
+        """An admitted connection begins; `left` must follow."""
+        self._strangers[stranger] = None
+        self._strangers_of.setdefault(peer_of(host), {})[stranger] = None
+
+    def left(self, stranger: Stranger, host: str) -> None:
+        """A connection that `entered` is over."""
+        self._strangers.pop(stranger, None)
+        peer = peer_of(host)
+        of_peer = self._strangers_of.get(peer, {})
+        of_peer.pop(stranger, None)
+        if not of_peer:
+            self._strangers_of.pop(peer, None)
+
+    def make_room(self, host: str, now: float) -> bool:
+        """After a refusal of `admit`: whether a connection that never logged in has given way."""
+        full = self._open >= self._max
+        candidates = self._strangers if full else self._strangers_of.get(peer_of(host), {})
+        while candidates:
+            first = next(iter(candidates))
+            if first.authenticated:
+                del candidates[first]
+            elif now - first.opened_at < STRANGER_SECONDS:
+                return False
+            else:
+                first.abort("it has not logged in, and its place is needed")
+                return True
+        return False
 
     def authentication_failed(self, host: str, now: float) -> float:
         """Remember a failed login; returns the seconds to wait before answering it and closing.

@@ -189,7 +189,7 @@ class Listener:
             self._loop.add_reader(listening.fileno(), self._accept, listening)
 
     def _admit(self, sock: socket.socket, host: str) -> None:
-        refused = self._arrivals.refusal(host) or self._admission.admit(host)
+        refused = self._arrivals.refusal(host) or self._place(host)
         if refused is not None:
             _log.info("refused %s on %s: %s", host, self.info.name, refused)
             self._observer.connection_refused(self.info.name)
@@ -244,8 +244,16 @@ class Listener:
             certificates=self._certificates,
         )
         self.connections.add(connection)
+        self._admission.entered(connection, host)
         self._observer.connection_opened(self.info.name)
         connection.begin()
+
+    def _place(self, host: str) -> str | None:
+        """Count a connection; why there is no place for it, None when it has one."""
+        refused = self._admission.admit(host)
+        if refused is not None and self._admission.make_room(host, self._clock.monotonic()):
+            refused = self._admission.admit(host)
+        return refused
 
     async def _hold(self, sock: socket.socket, host: str, seconds: float) -> None:
         """Keep a connection that came too soon, unread, then close it."""
@@ -262,6 +270,7 @@ class Listener:
         self._observer.connection_closed(self.info.name)
         if not self.connections:
             self._emptied.set()
+        self._admission.left(connection, connection.session.host)
         self._admission.release(connection.session.host)
 
     async def _sweep(self) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
 from rivven.protocol import messages as m
 from rivven.protocol.api import ApiKey
+from rivven.security.admission import STRANGER_SECONDS
 from tests.conformance.client import Client
 from tests.conformance.process import LogTail
 from tests.conformance.wire import Closed, Refused
@@ -155,6 +157,24 @@ def test_more_connections_than_the_broker_may_hold_are_refused(
     settle(plain)
     with Client(plain) as client:
         assert client.metadata().brokers
+
+
+def test_connections_that_never_log_in_keep_nobody_out(own_directory: Path) -> None:
+    """Where they may stay for half a minute, as they may by default."""
+    places = {"limits": {"max_connections_per_ip": PER_ADDRESS, "max_connections": TOTAL}}
+    with ShippedBroker(own_directory, extra=places) as broker, contextlib.ExitStack() as stack:
+        way_in = broker.connection()
+        same = [stack.enter_context(connect(way_in)) for _ in range(PER_ADDRESS)]
+        time.sleep(STRANGER_SECONDS + 0.1)
+        with Client(way_in) as client:
+            assert client.metadata().brokers
+            assert sum(is_open(sock, 0.01) for sock in same) == PER_ADDRESS - 1
+            others = [f"127.0.1.{index % 4 + 1}" for index in range(TOTAL - PER_ADDRESS)]
+            held = [stack.enter_context(connect(way_in, source)) for source in others]
+            time.sleep(STRANGER_SECONDS + 0.1)
+            stack.enter_context(connect(way_in, "127.0.2.1"))
+            assert client.metadata().brokers, "who has logged in stays"
+            assert all(is_open(sock, 0.01) for sock in held), "the oldest went first"
 
 
 def settle(plain: Connection) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
 from rivven.security import admission as module
@@ -116,3 +118,62 @@ def test_failures_held_back_are_bounded_per_address(monkeypatch: pytest.MonkeyPa
     for host in ("10.0.0.1", "10.0.0.1", "10.0.0.2"):
         door.failure_answered(host)
     assert door._held == {}
+
+
+@dataclass(eq=False)
+class Guest:
+    """A connection as admission sees it."""
+
+    door: Admission
+    host: str
+    opened_at: float = 0.0
+    authenticated: bool = False
+    closed: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.door.admit(self.host) is None
+        self.door.entered(self, self.host)
+
+    def abort(self, reason: str) -> None:
+        self.closed = reason
+        self.door.left(self, self.host)
+        self.door.release(self.host)
+
+
+def test_who_never_logs_in_gives_way_when_the_address_is_full() -> None:
+    door = admission(each=3)
+    user = Guest(door, "10.0.0.1", authenticated=True)
+    early = Guest(door, "10.0.0.1")
+    elsewhere = Guest(door, "10.0.0.2")
+    late = Guest(door, "10.0.0.1", opened_at=1.5)
+    assert door.admit("10.0.0.1") is not None
+    assert not door.make_room("10.0.0.1", 1.9), "it may be logging in"
+    assert door.make_room("10.0.0.1", 2.0)
+    assert [bool(one.closed) for one in (user, early, elsewhere, late)] == [False, True, False, False]
+    newcomer = Guest(door, "10.0.0.1", opened_at=2.0)
+    assert not door.make_room("10.0.0.1", 3.0)
+    assert door.make_room("10.0.0.1", 3.5)
+    assert late.closed
+    newcomer.authenticated = True
+    assert not door.make_room("10.0.0.1", 9.0), "who has logged in stays"
+
+
+def test_who_never_logs_in_gives_way_when_everything_is_full() -> None:
+    door = admission(total=3)
+    user, first, second = (Guest(door, f"10.0.0.{number}", opened_at=number) for number in range(3))
+    user.authenticated = True
+    assert door.admit("10.0.0.9") is not None
+    assert door.make_room("10.0.0.9", 9.0)
+    assert [bool(one.closed) for one in (user, first, second)] == [False, True, False]
+    assert door.admit("10.0.0.9") is None
+
+
+def test_nothing_is_remembered_of_strangers_that_left() -> None:
+    door = admission()
+    for number in range(100):
+        guest = Guest(door, f"10.0.0.{number}", authenticated=number % 2 == 0)
+        door.make_room(guest.host, 0.0)
+        guest.abort("done")
+    assert door.connections == 0
+    assert not door._strangers
+    assert not door._strangers_of
