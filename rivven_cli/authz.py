@@ -93,7 +93,7 @@ def who_can(session: Session, action: str, resource: str, from_address: str | No
 @output_option
 @pass_session
 def show(session: Session, principal: str | None, output: str) -> None:
-    """List what rules and roles say about somebody; yourself by default."""
+    """List what rules, roles and policies say about somebody; yourself by default."""
     from rivven_client.admin import path
 
     query = {} if principal is None else {"principal": principal}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rivven.security.authz.replay import Recorded
     from rivven.security.authz.roles import FileRoles
     from rivven.security.authz.trial import Candidate
+    from rivven.types import AclBinding
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -52,6 +53,12 @@ def _candidate_options(command: Command) -> Command:
             help="A roles file: its roles decide, and policies may name them.",
         ),
         click.option(
+            "--acls",
+            type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            metavar="FILE",
+            help="Access rules as `rivven acl list -o json` prints them.",
+        ),
+        click.option(
             "--roles",
             type=click.Path(path_type=Path, exists=True, dir_okay=False),
             metavar="FILE",
@@ -73,16 +80,22 @@ def _candidate_options(command: Command) -> Command:
 @_candidate_options
 @output_option
 def test(
-    file: Path, policies: Path | None, rbac: Path | None, roles: Path | None, schema: Path | None, output: str
+    file: Path,
+    policies: Path | None,
+    rbac: Path | None,
+    acls: Path | None,
+    roles: Path | None,
+    schema: Path | None,
+    output: str,
 ) -> int:
-    """Run the tests of policies and roles in FILE (YAML). Ends with code 1 when one fails.
+    """Run the tests of policies, roles and access rules in FILE (YAML). Ends with code 1 when one fails.
 
     A test says principal, action, resource and what is expected: allow or deny. See docs/security.md.
     """
     from rivven.security.authz.policy_tests import TestsRefused, parse_tests, run_tests
     from rivven.security.authz.roles import FileRoles
 
-    candidate = _candidate(policies, rbac, roles, schema, no_roles=FileRoles())
+    candidate = _candidate(policies, rbac, acls, roles, schema, no_roles=FileRoles())
     try:
         tests = parse_tests(file.read_bytes(), str(file))
     except (OSError, TestsRefused) as error:
@@ -121,6 +134,7 @@ def replay(
     since: str,
     policies: Path | None,
     rbac: Path | None,
+    acls: Path | None,
     roles: Path | None,
     schema: Path | None,
     logs: tuple[Path, ...],
@@ -136,7 +150,7 @@ def replay(
     from rivven.log.files import OsFiles
     from rivven.security.authz.replay import CANNOT_TELL, CHANGES, SAME, Replay
 
-    run = Replay(_candidate(policies, rbac, roles, schema))
+    run = Replay(_candidate(policies, rbac, acls, roles, schema))
     wanted = Wanted(event_type=AUTHORIZATION, since=moment_of(since, "since"))
     unreadable = 0
     try:
@@ -230,6 +244,7 @@ def _texts(value: Any) -> tuple[str, ...] | None:
 def _candidate(
     policies: Path | None,
     rbac: Path | None,
+    acls: Path | None,
     roles: Path | None,
     schema: Path | None,
     no_roles: FileRoles | None = None,
@@ -237,8 +252,8 @@ def _candidate(
     """What the options name; `no_roles` stands where no roles file is given (None: roles are not known)."""
     from rivven.security.authz.trial import Candidate
 
-    if policies is None and rbac is None:
-        raise click.UsageError("Name what is tried: --policies DIR, --rbac FILE, or both.")
+    if policies is None and rbac is None and acls is None:
+        raise click.UsageError("Name what is tried: --policies DIR, --rbac FILE, --acls FILE, or several.")
     if rbac is not None and roles is not None:
         raise click.UsageError("--rbac and --roles are two uses of one file: give one of them.")
     file = rbac or roles
@@ -246,6 +261,7 @@ def _candidate(
         None if policies is None else _rules(policies, schema),
         no_roles if file is None else _roles(file),
         decides_by_roles=rbac is not None,
+        acls=None if acls is None else _acls(acls),
     )
 
 
@@ -268,4 +284,13 @@ def _roles(path: Path) -> FileRoles:
     try:
         return parse_roles(path.read_bytes(), str(path))
     except (OSError, RolesFileProblem) as error:
+        raise CommandFailed(str(error), "", Exit.CONFIG) from None
+
+
+def _acls(path: Path) -> tuple[AclBinding, ...]:
+    from rivven.security.authz.acl_file import AclFileProblem, parse_rules
+
+    try:
+        return parse_rules(path.read_bytes(), str(path))
+    except (OSError, AclFileProblem) as error:
         raise CommandFailed(str(error), "", Exit.CONFIG) from None

@@ -96,17 +96,8 @@ def compared(broker: ShippedBroker) -> dict[str, float]:
     return {line.partition('outcome="')[2].partition('"')[0]: float(line.split()[-1]) for line in lines}
 
 
-def replayed(broker: ShippedBroker, policies: Path) -> tuple[int, dict[str, Any]]:
-    command = [
-        "authz",
-        "replay",
-        "--since",
-        "1h",
-        "--policies",
-        policies,
-        "--audit-log",
-        broker.data / "audit",
-    ]
+def replayed(broker: ShippedBroker, tried: Path, option: str = "--policies") -> tuple[int, dict[str, Any]]:
+    command = ["authz", "replay", "--since", "1h", option, tried, "--audit-log", broker.data / "audit"]
     done = subprocess.run(
         [RIVVEN, *command, "-o", "json"], capture_output=True, text=True, timeout=60, check=False
     )
@@ -156,6 +147,29 @@ def test_recorded_decisions_change_where_the_candidate_differs(
     )
     code, found = replayed(broker, tmp_path)
     assert (code, found["changes"], found["cannot_tell"]) == (0, 0, 0)
+
+
+def test_recorded_decisions_stay_under_the_rules_that_made_them(
+    broker: ShippedBroker, tmp_path: Path
+) -> None:
+    """What `rivven acl list` prints is the rules in force; without one of them the log tells what changes."""
+    assert produce(broker, "mine") is None
+    properties = broker.connection().librdkafka_file(tmp_path / "admin")
+    command = [RIVVEN, "--command-config", properties, "acl", "list", "-o", "json"]
+    listed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    rules = tmp_path / "acl.json"
+    rules.write_text(listed)
+    deadline = time.monotonic() + WAIT
+    while True:  # the trail writes behind
+        code, found = replayed(broker, rules, "--acls")
+        assert (code, found["changes"], found["cannot_tell"]) == (0, 0, 0)
+        rules.write_text(json.dumps([rule for rule in json.loads(listed) if rule["resource"] != "mine"]))
+        code, found = replayed(broker, rules, "--acls")
+        if {row["resource"] for row in found["rows"]} == {"topic:mine"}:
+            break
+        rules.write_text(listed)
+        assert time.monotonic() < deadline
+    assert code == 1
 
 
 def test_roles_and_super_users_of_the_candidate_are_its_own(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ what, instead of guessing. It must not read files or logs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rivven.security.authz.authorizer import Action, Decision, Subject, Verdict
+from rivven.security.authz.acl import AclAuthorizer
+from rivven.security.authz.authorizer import Action, Authorizer, Decision, Subject, Verdict
 from rivven.security.authz.cedar.book import Policy
 from rivven.security.authz.cedar.engine import Rules, context_of, implying
 from rivven.security.authz.cedar.evaluation import Asker, Outcome
@@ -19,7 +20,7 @@ from rivven.security.authz.cedar.vocabulary import ACTIONS, CONTEXT, GROUP, RESO
 from rivven.security.authz.chain import combine
 from rivven.security.authz.rbac import RbacAuthorizer, ScopeCeiling
 from rivven.security.authz.roles import FileRoles, RoleDirectory
-from rivven.types import WILDCARD, Operation, Principal
+from rivven.types import WILDCARD, AclBinding, Operation, Principal, ResourceType
 
 _LACKING = re.compile(r"record does not have the attribute `(\w+)`")
 
@@ -82,12 +83,20 @@ class _GivenRoles:
 
 
 class Candidate:
-    """Policies, roles, or both; roles decide only if `decides_by_roles`, else policies look them up.
+    """Policies, roles, access rules, or several of them; roles decide only if `decides_by_roles`, else
+    policies and rules look them up.
 
     `roles` None: who has which role is not known.
     """
 
-    def __init__(self, policies: Rules | None, roles: FileRoles | None, *, decides_by_roles: bool) -> None:
+    def __init__(
+        self,
+        policies: Rules | None,
+        roles: FileRoles | None,
+        *,
+        decides_by_roles: bool,
+        acls: tuple[AclBinding, ...] | None = None,
+    ) -> None:
         self._policies = policies
         self._given = _GivenRoles()
         self._roles = RoleDirectory(users=self._given)
@@ -96,11 +105,15 @@ class Candidate:
             self._roles.replace_file(roles)
         self._by_group = any(binding.member.startswith("Group:") for binding in self._roles.bindings())
         self._rbac = RbacAuthorizer(self._roles) if decides_by_roles else None
+        self._acl = None if acls is None else AclAuthorizer(lambda: (1, acls), self._roles)
+        self._looked_at = _looked_at(acls or ())
 
     def ask(self, question: Question) -> Answer:
         """The candidate's decision, or what it would have to know."""
         self._given.replace(question.principal.name, question.roles)
         answers = []
+        if self._acl is not None:
+            answers.append(self._ask_acls(self._acl, question))
         if self._rbac is not None:
             answers.append(self._ask_roles(self._rbac, question))
         if self._policies is not None:
@@ -120,12 +133,24 @@ class Candidate:
             return ceiling.permits_any(question.scope, operation, resource_type)
         return ceiling.permits(question.scope, question.action)
 
+    def _ask_acls(self, engine: AclAuthorizer, question: Question) -> Answer:
+        decision = _put(engine, question)
+        # What is not known can only add rules that apply, and no rule undoes a denial.
+        if decision.verdict is Verdict.DENY:
+            return Answer(decision)
+        looked_at = self._looked_at.get(question.action.resource_type, ())
+        by_role = "Role" in looked_at
+        missing = []
+        if question.groups is None and ("Group" in looked_at or (by_role and self._by_group)):
+            missing.append("groups")
+        if by_role and not self._roles_known:
+            missing.append("roles")
+        if "address" in looked_at and "address" not in question.context:
+            missing.append("context.address")
+        return Answer(None, tuple(missing)) if missing else Answer(decision)
+
     def _ask_roles(self, engine: RbacAuthorizer, question: Question) -> Answer:
-        operation, resource_type, _name = question.action
-        if question.about_some:
-            decision = engine.authorize_any(question.subject, operation, resource_type)
-        else:
-            decision = engine.authorize(question.subject, [question.action])[0]
+        decision = _put(engine, question)
         # Roles only allow: what is allowed without the groups is allowed with them.
         if question.groups is None and self._by_group and not decision.allowed:
             return Answer(None, ("groups",))
@@ -190,6 +215,24 @@ class Candidate:
         if not question.scope_known and "scope" in mentions.principal:
             found.add("scope")
         return found
+
+
+def _put(engine: Authorizer, question: Question) -> Decision:
+    operation, resource_type, _name = question.action
+    if question.about_some:
+        return engine.authorize_any(question.subject, operation, resource_type)
+    return engine.authorize(question.subject, [question.action])[0]
+
+
+def _looked_at(acls: Iterable[AclBinding]) -> dict[ResourceType, set[str]]:
+    """Per resource type, the kinds of principals its rules name, and ``address`` if one names a host."""
+    found: dict[ResourceType, set[str]] = {}
+    for rule in acls:
+        kinds = found.setdefault(rule.resource_type, set())
+        kinds.add(rule.principal.partition(":")[0])
+        if rule.host != WILDCARD:
+            kinds.add("address")
+    return found
 
 
 def _reaching(rules: Rules, question: Question, asked: Operation) -> Iterator[Policy]:

@@ -96,10 +96,30 @@ def test_roles_may_decide_or_only_be_looked_up(
     assert run(["authz", "test", str(file), "--rbac", str(roles)]) == Exit.OK
 
 
+def test_access_rules_may_be_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    acls, file = tmp_path / "acl.json", tmp_path / "tests.yaml"
+    rule = {
+        "principal": "Group:writers",
+        "host": "*",
+        "resource_type": "topic",
+        "resource": "ord",
+        "pattern": "prefixed",
+        "operation": "write",
+        "permission": "allow",
+    }
+    acls.write_text(json.dumps([rule]))
+    file.write_text(TESTS.replace("EXPECTED", "allow"))
+    assert run(["authz", "test", str(file), "--acls", str(acls)]) == Exit.OK
+    acls.write_text(json.dumps([{**rule, "permission": "deny"}]))
+    assert run(["authz", "test", str(file), "--acls", str(acls)]) == Exit.FAILED
+    assert "DENY WRITE on TOPIC prefixed 'ord' for Group:writers" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "code"),
     [
         ([], Exit.USAGE),
+        (["--acls", "{broken}"], Exit.CONFIG),
         (["--rbac", "{roles}", "--roles", "{roles}"], Exit.USAGE),
         (["--rbac", "{broken}"], Exit.CONFIG),
         (["--policies", "{empty}"], Exit.CONFIG),

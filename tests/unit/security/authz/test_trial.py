@@ -11,7 +11,15 @@ from rivven.security.authz.cedar.engine import time_of
 from rivven.security.authz.roles import FileRoles
 from rivven.security.authz.roles_file import parse_roles
 from rivven.security.authz.trial import Answer, Candidate, Question
-from rivven.types import WILDCARD, Operation, Principal, ResourceType
+from rivven.types import (
+    WILDCARD,
+    AclBinding,
+    Operation,
+    PatternType,
+    Permission,
+    Principal,
+    ResourceType,
+)
 from tests.unit.security.authz.cedar.policy_world import rules
 
 U = Principal("User", "u")
@@ -161,3 +169,51 @@ def test_what_policies_have_no_word_for(tmp_path: Path) -> None:
     assert verdict(asked.ask(Question(Principal("Service", "u"), WRITE))) is Verdict.NO_OPINION
     odd = Action(Operation.CLUSTER_ACTION, ResourceType.TOPIC, "t")
     assert verdict(asked.ask(Question(U, odd))) is Verdict.NO_OPINION
+
+
+def rule(
+    principal: str, permission: Permission = Permission.ALLOW, host: str = WILDCARD, topic: str = "t"
+) -> AclBinding:
+    return AclBinding(
+        ResourceType.TOPIC, topic, PatternType.LITERAL, principal, host, Operation.WRITE, permission
+    )
+
+
+@pytest.mark.parametrize(
+    ("acls", "lacks", "expected"),
+    [
+        ((), {}, Verdict.NO_OPINION),
+        ((rule("User:u"),), {}, Verdict.ALLOW),
+        ((rule("User:u"), rule("Group:g", Permission.DENY)), {}, Verdict.ALLOW),
+        ((rule("User:u"), rule("Group:g", Permission.DENY)), {"groups": ("g",)}, Verdict.DENY),
+        ((rule("User:u"), rule("Group:g", Permission.DENY)), {"groups": None}, ("groups",)),
+        ((rule("User:u", Permission.DENY), rule("Group:g")), {"groups": None}, Verdict.DENY),
+        ((rule("Role:writer"),), {"roles": ("writer",)}, Verdict.ALLOW),
+        ((rule("Role:writer"),), {"groups": None}, Verdict.NO_OPINION),
+        ((rule("User:u", host="10.0.0.1"),), {}, ("context.address",)),
+        ((rule("User:u", host="10.0.0.1"),), {"context": {"address": "10.0.0.1"}}, Verdict.ALLOW),
+        ((rule("User:u", host="10.0.0.1"),), {"context": {"address": "10.0.0.2"}}, Verdict.NO_OPINION),
+        ((rule("User:u"),), {"action": WRITE._replace(resource_name=WILDCARD)}, Verdict.ALLOW),
+    ],
+)
+def test_access_rules(acls: tuple[AclBinding, ...], lacks: dict[str, object], expected: object) -> None:
+    tried = Candidate(None, FileRoles(), decides_by_roles=False, acls=acls)
+    question = Question(U, **{"action": WRITE, **lacks})  # type: ignore[arg-type]
+    assert verdict(tried.ask(question)) == expected
+
+
+def test_access_rules_for_roles_nobody_knows_the_members_of() -> None:
+    tried = Candidate(None, None, decides_by_roles=False, acls=(rule("Role:writer"),))
+    assert verdict(tried.ask(Question(U, WRITE))) == ("roles",)
+    by_group = Candidate(
+        None, parse_roles(ROLES, "rbac.yaml"), decides_by_roles=False, acls=(rule("Role:writer", topic="s"),)
+    )
+    assert verdict(by_group.ask(Question(Principal("User", "v"), WRITE, groups=None))) == ("groups",)
+
+
+def test_a_denial_by_a_rule_wins_over_a_policy(tmp_path: Path) -> None:
+    everything = rules(tmp_path, '@id("x") permit(principal, action, resource);')
+    tried = Candidate(
+        everything, FileRoles(), decides_by_roles=False, acls=(rule("User:u", Permission.DENY),)
+    )
+    assert verdict(tried.ask(Question(U, WRITE))) is Verdict.DENY
