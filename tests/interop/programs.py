@@ -208,9 +208,13 @@ def _build_java(directory: Path) -> subprocess.CompletedProcess[str]:
 
 
 def _run(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, cwd=directory, capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS_MAX
-    )
+    """Run a build or a download; one that does not end is one that failed."""
+    try:
+        return subprocess.run(
+            command, cwd=directory, capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS_MAX
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 124, "", f"no end within {INSTALL_SECONDS_MAX:g} s")
 
 
 def _digest(directory: Path, sources: list[str]) -> str:
