@@ -27,13 +27,7 @@ from rivven.protocol.connection import Frame
 from rivven.protocol.exceptions import ProtocolError
 from rivven.server.frame_memory import FrameMemory
 from rivven.server.silence import Silence
-from rivven.server.transport import (
-    Transport,
-    WouldBlock,
-    as_views,
-    is_about_the_certificate,
-    tls_reason,
-)
+from rivven.server.transport import Transport, WouldBlock, as_views, blames_certificate, tls_reason
 from rivven.tasks import Tasks
 
 _log = logging.getLogger("rivven.server")
@@ -278,7 +272,7 @@ class ClientConnection:
             return False
         except ssl.SSLError as error:
             reason = tls_reason(error)
-            if self._certificates is not None and is_about_the_certificate(error):
+            if self._certificates is not None and blames_certificate(error):
                 self._certificates.refuse(self.session, reason)
             self.abort(f"TLS handshake failed: {reason}")
             return False

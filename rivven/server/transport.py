@@ -201,7 +201,7 @@ def _drop(buffers: deque[memoryview], sent: int) -> None:
         sent -= size
 
 
-def is_about_the_certificate(error: ssl.SSLError) -> bool:
+def blames_certificate(error: ssl.SSLError) -> bool:
     """Whether a handshake failed because of what the client showed, or did not show, of itself."""
     return isinstance(error, ssl.SSLCertVerificationError) or (
         error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE"

@@ -33,8 +33,15 @@ ROWS = [
     Route("GET", "/probe", Open("a probe"), yes, "Probe", Media("text/plain")),
     Route("GET", "/v1/me", Self_("about the caller"), yes, "Me", Media("text/plain")),
     Route(
-        "POST", "/v1/echo", Self_("about the caller"), echo, "Echo", Text, request=Text,
-        audited="role_change", facts=lambda call: {"text": call.body.text},
+        "POST",
+        "/v1/echo",
+        Self_("about the caller"),
+        echo,
+        "Echo",
+        Text,
+        request=Text,
+        audited="role_change",
+        facts=lambda call: {"text": call.body.text},
     ),
 ]
 
