@@ -217,11 +217,12 @@ class AuthorizerChain:
     ) -> list[Decision]:
         try:
             answer = engine.authorize(subject, actions)
+            whole = len(answer) == len(actions)
         except Exception as error:  # noqa: BLE001 - an engine, ours or theirs, must fail closed
             self._engine_failed(name, error)
             return [_failed(name, error)] * len(actions)
-        if len(answer) != len(actions):
-            return [Decision.deny(f"{name} gave no answer", engine=name)] * len(actions)
+        if not whole:
+            return [_no_answer(name)] * len(actions)
         return answer
 
     def _ask_any(
@@ -233,10 +234,13 @@ class AuthorizerChain:
         resource_type: ResourceType,
     ) -> Decision:
         try:
-            return engine.authorize_any(subject, operation, resource_type)
+            answer = engine.authorize_any(subject, operation, resource_type)
         except Exception as error:  # noqa: BLE001 - an engine, ours or theirs, must fail closed
             self._engine_failed(name, error)
             return _failed(name, error)
+        # An engine of somebody else's may give anything, whatever its signature says.
+        known: object = answer
+        return answer if isinstance(known, Decision) else _no_answer(name)
 
     def _within(self, subject: Subject, action: Action, decision: Decision) -> Decision:
         if not decision.allowed:
@@ -270,6 +274,10 @@ def combine(decisions: Sequence[Decision]) -> Decision:
 def any_of(resource_type: ResourceType, operation: Operation) -> Action:
     """How a question about some resource of a type is reported."""
     return Action(operation, resource_type, WILDCARD)
+
+
+def _no_answer(name: str) -> Decision:
+    return Decision.deny(f"{name} gave no answer", engine=name)
 
 
 def _failed(name: str, error: Exception) -> Decision:

@@ -1,8 +1,9 @@
-"""Engines for tests of chains: one without an opinion, one that miscounts, one that raises."""
+"""Engines for tests of chains: without an opinion, miscounting, raising, mute."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from rivven.security.authz.authorizer import Action, Decision, Subject
 from rivven.types import Operation, ResourceType
@@ -33,6 +34,16 @@ class Raising(Silent):
 
     def authorize_any(self, subject: Subject, operation: Operation, resource_type: ResourceType) -> Decision:
         raise RuntimeError("hunter2")
+
+
+class Mute:
+    """Somebody else's engine that forgot to answer."""
+
+    def authorize(self, subject: Subject, actions: Sequence[Action]) -> Any:
+        return None
+
+    def authorize_any(self, subject: Subject, operation: Operation, resource_type: ResourceType) -> Any:
+        return None
 
 
 class Recorder:

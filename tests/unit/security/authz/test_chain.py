@@ -16,7 +16,7 @@ from rivven.security.authz.chain import SCOPE, SUPER_USERS, AuthorizerChain, com
 from rivven.security.authz.operations import VALID_BITS
 from rivven.testing.authorizers import AllowAll, DenyAll
 from rivven.types import Operation, Principal, ResourceType
-from tests.unit.security.authz.engines import Miscounting, Raising, Silent
+from tests.unit.security.authz.engines import Miscounting, Mute, Raising, Silent
 
 TOPIC, READ, WRITE = ResourceType.TOPIC, Operation.READ, Operation.WRITE
 ALICE = Subject(Principal("User", "alice"), "10.0.0.1", "main")
@@ -55,6 +55,7 @@ class OneTopic:
         ([Raising()], False),
         ([Raising(), AllowAll()], False),
         ([AllowAll(), Raising()], False),
+        ([AllowAll(), Mute()], False),
     ],
     ids=lambda value: "+".join(type(one).__name__ for one in value) if isinstance(value, list) else None,
 )
