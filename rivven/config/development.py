@@ -11,6 +11,8 @@ from pathlib import Path
 
 DEV_PORT = 9092
 DEV_ADMIN_PORT = 9094
+DEV_MECHANISMS = ["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"]
+"""PLAIN beside SCRAM, so that API tokens can be tried with every client."""
 
 
 def development_settings(
@@ -19,11 +21,10 @@ def development_settings(
     """The profile as the configuration file would hold it; `ipv6` adds the ::1 listener (None: where there
     is one). On another port than the usual metrics and Admin API take any free one: a second server runs
     beside the first."""
-    listeners: list[dict[str, object]] = [
-        {"name": "dev", "bind": f"127.0.0.1:{port}", "protocol": "sasl_ssl"},
-    ]
+    usual_listener = {"protocol": "sasl_ssl", "sasl": DEV_MECHANISMS}
+    listeners: list[dict[str, object]] = [{"name": "dev", "bind": f"127.0.0.1:{port}", **usual_listener}]
     if has_ipv6_loopback() if ipv6 is None else ipv6:
-        listeners.append({"name": "dev6", "bind": f"[::1]:{port}", "protocol": "sasl_ssl"})
+        listeners.append({"name": "dev6", "bind": f"[::1]:{port}", **usual_listener})
     dev_files = data_dir / "dev"
     usual = port == DEV_PORT
     metrics: dict[str, object] = {} if usual else {"metrics": {"bind": "127.0.0.1:0"}}

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from tests.dev.configured import ConfiguredServer
 from tests.dev.stranger import Stranger
@@ -113,6 +114,10 @@ def test_who_may_come_what_they_may_do_what_they_did(stranger: Stranger) -> None
     printed = stranger.types(blocks()[TOKENS])
     assert re.search(r"rvn_[0-9A-Za-z]{65}", printed)
     assert "revoked" in printed
+
+    made = json.loads(stranger.types("rivven auth token create --name tried --ttl 1h -o json"))
+    by_token = {"sasl.mechanism": "PLAIN", "sasl.username": "token", "sasl.password": made["token"]}
+    assert AdminClient({**stranger.profile, **by_token}).list_topics(timeout=15).brokers, "every client can"
 
     printed = stranger.types(blocks()[ROLES])
     assert "ALLOWED: user:alice consume topic:orders" in printed
