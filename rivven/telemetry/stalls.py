@@ -29,10 +29,14 @@ STALL_BUCKETS = (0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 
 
 
 class LoopStalls:
-    """Measures one event loop between `start` and `stop`, both called on it."""
+    """Measures one event loop between `start` and `stop`, both called on it.
 
-    def __init__(self, histogram: Histogram) -> None:
+    `cpu_clock` gives the seconds of CPU the calling thread has used.
+    """
+
+    def __init__(self, histogram: Histogram, cpu_clock: Callable[[], float] = time.thread_time) -> None:
         self.histogram = histogram
+        self._cpu_clock = cpu_clock
         self.longest = 0.0
         """Seconds of the longest stall so far."""
         self.cause = ""
@@ -89,7 +93,7 @@ class LoopStalls:
 
     def _beat_again(self, loop: asyncio.AbstractEventLoop) -> None:
         self._due = time.monotonic() + BEAT_SECONDS
-        self._cpu_at_beat = time.thread_time()
+        self._cpu_at_beat = self._cpu_clock()
         self._timer = loop.call_later(BEAT_SECONDS, self._beat, loop)
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -97,7 +101,7 @@ class LoopStalls:
         cause = None
         if late >= NOTICE_SECONDS:
             cause = self._seen or "unknown"
-            if time.thread_time() - self._cpu_at_beat < late / 2:
+            if self._cpu_clock() - self._cpu_at_beat < late / 2:
                 cause = NOT_RUNNING
         self._seen = None
         self.record(late, cause)

@@ -104,7 +104,7 @@ def test_damaged_batches_never_escape(records: list[Record], codec: int, data: s
     try:
         for position, header in iterate_batches(batch):
             list(read_records(batch, position, header, 1 << 16))
-            open_and_validate(batch[position:], True, 1, 1 << 16, 1 << 16)
+            open_and_validate(batch[position:], True, 1, 1 << 16, inflate_limit=1 << 16)
     except (RecordsUnreadable, CorruptBatch, RivvenError):
         pass
 
