@@ -1,4 +1,4 @@
-"""`rivven audit`: verify, tail, search, export - the files of the audit trail, on a running broker too."""
+"""`rivven audit`: verify, tail, search, export - files of the audit trail, or a broker's newest events."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rivven_cli.audit_follow import following, remote_events
 from rivven_cli.exits import CommandFailed, Exit
 from rivven_cli.output import output_option, show_one, show_rows, visible
+from rivven_cli.session import Session, pass_session
 
 if TYPE_CHECKING:
     from rivven.audit.reading import Wanted
@@ -22,8 +24,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_LOG = Path("data/audit/audit.log")
 _COLUMNS = ("timestamp", "event_type", "principal", "action", "resource", "result", "client_ip", "reason")
+_FULL = re.compile(r".+\.\d{20}")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
+_remote = click.option("--remote", is_flag=True, help="Ask the running broker instead of reading files.")
 _files = click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True))
 
 
@@ -48,8 +52,8 @@ def _filters(command: Command) -> Command:
 def audit() -> None:
     """Verify, follow, search and export audit logs.
 
-    FILES are audit logs or directories with some; without any, ./data/audit/audit.log and the files that were
-    rotated out of it.
+    FILES are audit logs, with the files that were rotated out of them, or directories with an audit.log;
+    without any, ./data/audit/audit.log.
     """
 
 
@@ -112,13 +116,28 @@ def verify(files: tuple[Path, ...], heads: tuple[str, ...], key: Path | None, ou
 @_files
 @click.option("-n", "--lines", type=click.IntRange(0, 100_000), default=20, show_default=True)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written.")
+@_remote
 @_filters
 @output_option
-def tail(files: tuple[Path, ...], lines: int, follow: bool, output: str, **filters: str | None) -> None:
+@pass_session
+def tail(
+    session: Session,
+    /,
+    files: tuple[Path, ...],
+    lines: int,
+    follow: bool,
+    remote: bool,
+    output: str,
+    **filters: str | None,
+) -> None:
     """Show the last events."""
+    if remote:
+        _no_files(files)
+        for event in remote_events(session.admin, _conditions(filters), lines, follow=follow):
+            _show(output, event)
+        return
     from rivven.audit.reading import events_of
     from rivven.log.files import OsFiles
-    from rivven_cli.audit_follow import following
 
     wanted = _wanted(filters)
     paths = log_paths(files)
@@ -138,10 +157,28 @@ def tail(files: tuple[Path, ...], lines: int, follow: bool, output: str, **filte
 @audit.command("search")
 @_files
 @click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="Events shown.")
+@_remote
 @_filters
 @output_option
-def search(files: tuple[Path, ...], limit: int, output: str, **filters: str | None) -> None:
-    """Show events by who, what, on what, with what result, and when."""
+@pass_session
+def search(
+    session: Session,
+    /,
+    files: tuple[Path, ...],
+    limit: int,
+    remote: bool,
+    output: str,
+    **filters: str | None,
+) -> None:
+    """Show events by who, what, on what, with what result, and when.
+
+    With --remote the newest ones that the broker finds in the newest part of its log.
+    """
+    if remote:
+        _no_files(files)
+        for event in remote_events(session.admin, _conditions(filters), limit):
+            _show(output, event)
+        return
     from rivven.audit.reading import events_of
     from rivven.log.files import OsFiles
 
@@ -174,20 +211,20 @@ def export(files: tuple[Path, ...], language: str, **filters: str | None) -> Non
 
 
 def log_paths(given: tuple[Path, ...]) -> list[str]:
-    """Log files, oldest first; a directory stands for the audit.log in it."""
+    """Log files, oldest first; a directory stands for the audit.log in it, a log for its full files too."""
     from rivven.audit.verify import chain_files
     from rivven.log.files import OsFiles
 
-    paths: list[str] = []
+    paths: dict[str, None] = {}
     for path in given or (DEFAULT_LOG,):
-        current = path / "audit.log" if path.is_dir() else path
-        if path.is_dir() or not given:
-            if not current.exists():
-                raise CommandFailed(f"there is no {current}", "name the audit log", Exit.NOT_FOUND)
-            paths += chain_files(OsFiles(), str(current))
-        else:
-            paths.append(str(current))
-    return paths
+        current = path / DEFAULT_LOG.name if path.is_dir() else path
+        if not current.exists():
+            hint = "name the audit log, or ask a running broker with --remote"
+            raise CommandFailed(f"there is no {current}", hint, Exit.NOT_FOUND)
+        paths |= dict.fromkeys(
+            [str(current)] if _FULL.fullmatch(current.name) else chain_files(OsFiles(), str(current))
+        )
+    return list(paths)
 
 
 def _heads(text: str) -> list[str]:
@@ -208,11 +245,21 @@ def _heads(text: str) -> list[str]:
 def _wanted(filters: dict[str, str | None]) -> Wanted:
     from rivven.audit.reading import Wanted
 
+    conditions: dict[str, Any] = _conditions(filters)
+    return Wanted(**conditions)
+
+
+def _conditions(filters: dict[str, str | None]) -> dict[str, str]:
     given = {name: value for name, value in filters.items() if value}
     for name in ("since", "until"):
         if name in given:
             given[name] = moment_of(given[name], name)
-    return Wanted(**given)
+    return given
+
+
+def _no_files(files: tuple[Path, ...]) -> None:
+    if files:
+        raise click.UsageError("--remote asks the broker; FILES are read without it.")
 
 
 def moment_of(text: str, option: str) -> str:

@@ -1,7 +1,7 @@
 """Follows an audit log that is being written: new events in order, each once, over rotations.
 
-It reads files only and believes what it reads. Which file comes next is told by the numbers of lines, so that
-nothing is missed when the log is rotated, several times even, between two looks.
+It reads files, or asks the Admin API, and believes what it reads. Which file comes next is told by the
+numbers of lines, so that nothing is missed when the log is rotated, several times even, between two looks.
 """
 
 from __future__ import annotations
@@ -11,10 +11,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from rivven_client.admin import AdminApi
 
 FOLLOW_SECONDS = 0.5
 """Between two looks."""
+
+PAGE_EVENTS = 1_000
+"""Events the Admin API gives at once at most."""
 
 READ_BYTES = 1 << 20
 
@@ -76,6 +82,27 @@ def _next_file(path: Path, last: int) -> BinaryIO:
         if _after(path, last) == found:
             return file
         file.close()  # the log was rotated in between: a file came before this one
+
+
+def remote_events(
+    admin: AdminApi, conditions: dict[str, str], count: int, *, follow: bool = False
+) -> Iterator[dict[str, Any]]:
+    """The broker's newest events that fit, oldest first; with `follow` what comes then, for ever. Raises
+    ClientFailed."""
+    from rivven_client.admin import path
+
+    query = {"type" if name == "event_type" else name: value for name, value in conditions.items()}
+    last, limit = -1, count
+    while True:
+        page: dict[str, str | int] = {**query, "limit": max(1, min(limit, PAGE_EVENTS)), "after": last}
+        found = admin.get(path("audit", "events"), page)["items"]
+        yield from found[len(found) - min(limit, len(found)) :]
+        last = max([last, *(event["sequence"] for event in found)])
+        if not follow:
+            return
+        limit = PAGE_EVENTS
+        sys.stdout.flush()
+        time.sleep(FOLLOW_SECONDS)
 
 
 def _begin(path: Path, last: int) -> BinaryIO:

@@ -35,8 +35,13 @@ class Wanted:
     result: str = ""
     since: str = ""
     until: str = ""
+    after: int = -1
+    """Only events with a greater number."""
 
     def matches(self, event: Event) -> bool:
+        number = event.get("sequence")
+        if isinstance(number, int) and number <= self.after:
+            return False
         at = str(event.get("timestamp") or "")
         if (self.since and at < self.since) or (self.until and at >= self.until):
             return False

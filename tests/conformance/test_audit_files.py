@@ -187,3 +187,44 @@ def test_signing_anew_with_another_key_is_found_with_a_copy_of_the_public_key(ow
     assert report_of(directory)["intact"], "it checks out against the key beside it: that one proves nothing"
     report = json.loads(rivven_audit("verify", directory, "--key", kept, "-o", "json", code=7))
     assert report["findings"][0]["reason"] == "the signature is not of this key"
+
+
+def test_a_running_broker_is_asked_for_its_newest_events(own_directory: Path) -> None:
+    with ShippedBroker(own_directory) as broker:
+        profile = broker.connection().librdkafka_file(own_directory / "admin.properties")
+        with profile.open("a") as file:
+            file.write(f"admin.url={broker.admin_url()}\n")
+        command = [RIVVEN, "--command-config", profile, "audit"]
+        with Client(broker.connection()) as admin:
+            topic = admin.create_topic()
+        asked = [*command, "search", "--remote", "--resource", f"topic:{topic}", "--type", "topic_*"]
+        done = subprocess.run([*asked, "-o", "json"], capture_output=True, text=True, timeout=60, check=True)
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [one["result"] for one in found] == ["intent", "success"]
+        assert found == [one for one in events(broker) if one in found], "as they are in the file"
+        follow = [*command, "tail", "--remote", "--follow", "--type", "topic_create", "-o", "json"]
+        with subprocess.Popen(follow, stdout=subprocess.PIPE, text=True, bufsize=1) as follower:
+            assert follower.stdout is not None
+            first = [json.loads(follower.stdout.readline()) for _ in range(2)]
+            with Client(broker.connection()) as admin:
+                made = [admin.create_topic() for _ in range(3)]
+            then = [json.loads(follower.stdout.readline()) for _ in range(6)]
+            follower.terminate()
+        assert first == found
+        assert [one["resource"] for one in then] == [f"topic:{name}" for name in made for _ in range(2)]
+        for wrong, reason in (
+            ([*command, "search", "--remote", log_of(broker)], "FILES are read without it"),
+            ([*command, "tail", own_directory / "nowhere"], "does not exist"),
+        ):
+            done = subprocess.run(wrong, capture_output=True, text=True, timeout=60, check=False)
+            assert done.returncode and reason in done.stderr, done.stderr
+
+
+def test_a_log_stands_for_the_files_that_were_rotated_out_of_it(own_directory: Path) -> None:
+    with ShippedBroker(own_directory, extra={"audit": SMALL}) as broker:
+        load(broker, 200)
+        assert broker.stop() == 0
+    assert rotated(broker)
+    whole = report_of(log_of(broker))
+    assert whole == report_of(log_of(broker).parent) and whole["first_sequence"] == 0
+    rivven_audit("verify", rotated(broker)[0])

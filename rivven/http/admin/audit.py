@@ -53,6 +53,7 @@ class SearchQuery(BaseModel):
     result: str = Field(default="", max_length=PATTERN_LENGTH_MAX)
     since: str = Field(default="", max_length=40, description="RFC 3339 in UTC, as in the lines.")
     until: str = Field(default="", max_length=40)
+    after: int = Field(default=-1, ge=-1, le=2**53, description="Only events with a greater number.")
     limit: int = Field(default=100, ge=1, le=LIMIT_MAX, description="The newest events, at most.")
 
 
@@ -96,6 +97,7 @@ def routes(services: AuditServices) -> list[Route]:
             query.result,
             query.since,
             query.until,
+            query.after,
         )
         return Events(items=await services.search(wanted, query.limit))
 
