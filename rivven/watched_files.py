@@ -120,7 +120,9 @@ class WatchedFiles:
                 digest.update(repr(signature).encode())
                 continue
             try:
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
+                # A pipe would hold this thread until somebody writes to it, and with it the broker's end.
+                content = path.read_bytes() if path.is_file() else None
             except OSError:
-                digest.update(b"unreadable")
+                content = None
+            digest.update(b"unreadable" if content is None else hashlib.sha256(content).digest())
         return digest.digest()

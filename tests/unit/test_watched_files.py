@@ -50,6 +50,14 @@ async def test_rename_removal_and_return_are_changes(tmp_path: Path) -> None:
     assert await watch.look() == 3
 
 
+async def test_a_pipe_holds_nobody_up(tmp_path: Path) -> None:
+    watch = Watch(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "pipe")
+    assert await asyncio.wait_for(watch.look(), 5) == 1
+    (tmp_path / "pipe").unlink()
+    assert await watch.look() == 2
+
+
 async def test_a_symlink_swap_as_kubernetes_makes_it_is_a_change(tmp_path: Path) -> None:
     for version in ("one", "two"):
         (tmp_path / version).mkdir()

@@ -57,6 +57,8 @@ def load_policies(directory: Path, schema: Any) -> PolicyBook:
 
 
 def _read(path: Path) -> str:
+    if path.exists() and not path.is_file():  # reading a pipe could take forever
+        raise PoliciesRefused([PolicyProblem(str(path), 0, "is not a file")])
     try:
         with path.open("rb") as file:
             content = file.read(FILE_BYTES_MAX + 1)

@@ -1,5 +1,6 @@
 """A directory is read whole or refused, and a missing one is no empty one."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,15 @@ def test_text_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.cedar").write_bytes(b"\xff")
     with pytest.raises(PoliciesRefused, match="not UTF-8"):
         load_policies(tmp_path, load_schema())
+
+
+def test_a_pipe_or_a_directory_is_no_file_of_policies(tmp_path: Path) -> None:
+    for make in (os.mkfifo, os.mkdir):
+        directory = tmp_path / make.__name__
+        directory.mkdir()
+        make(directory / "a.cedar")
+        with pytest.raises(PoliciesRefused, match="is not a file"):
+            load_policies(directory, load_schema())
 
 
 def test_a_schema_of_ones_own(tmp_path: Path) -> None:
