@@ -11,13 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.interop.programs import JavaPrograms, NodePrograms, java_programs, node_programs
+
+# No test is about speed (benches/ is), and machines are shared.
+settings.register_profile("shared", deadline=None)
+settings.load_profile("shared")
 
 # The broker and the CLI read these; a developer's own values must not reach a test.
 _FOREIGN = ("RIVVEN_", "PYTHONWARNINGS")
 # These steer the suite itself.
-_OURS = ("RIVVEN_REQUIRE_INTEROP", "RIVVEN_KILL_RUNS", "RIVVEN_SIM_SEEDS", "RIVVEN_FUZZ_SECONDS")
+_OURS = (
+    "RIVVEN_REQUIRE_INTEROP",
+    "RIVVEN_KILL_RUNS",
+    "RIVVEN_SIM_SEEDS",
+    "RIVVEN_FUZZ_SECONDS",
+    "RIVVEN_REAUTH_SECONDS",
+)
 
 
 @pytest.fixture(autouse=True, scope="session")

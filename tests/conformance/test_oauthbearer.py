@@ -73,6 +73,8 @@ def refusal(broker: ShippedBroker, token: str, authzid: str = "") -> str:
     with pytest.raises(Refused) as caught:
         login(broker, token, authzid)
     assert (caught.value.code, caught.value.text) == (58, REFUSAL)
+    # The log has a writer of its own, which may come after the answer.
+    eventually(lambda: "authentication from" in broker.log.read_text()[before:])
     return broker.log.read_text()[before:]
 
 
