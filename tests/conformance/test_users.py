@@ -396,6 +396,34 @@ def test_the_admin_api_makes_typed_passwords_as_configured(own_directory: Path) 
         assert refused.value.code == ErrorCode.UNSUPPORTED_SASL_MECHANISM
 
 
+def test_fewer_iterations_than_configured_are_refused_whoever_salts(own_directory: Path) -> None:
+    keys: dict[str, Any] = {"auth": {"scram": {"min_iterations": 9000}}}
+    with ShippedBroker(own_directory, extra=keys) as broker:
+        few = rivven(broker, "user", "create", "few", "--generate")  # 8,192
+        assert "at least 9000 iterations (auth.scram.min_iterations)" in few.stderr
+        enough = rivven(broker, "user", "create", "enough", "--generate", "--iterations", "9000")
+        assert enough.returncode == 0, enough.stderr
+        assert "4096<=x<=1000000" in rivven(broker, "user", "passwd", "enough", "--iterations", "1").stderr
+
+
+def test_a_token_of_a_super_user_lets_through_what_its_scope_says(own_directory: Path) -> None:
+    keys: dict[str, Any] = {"listeners": [dict(LISTENERS[0])]}
+    with ShippedBroker(own_directory, extra=keys) as broker:
+        connection = broker.connection().with_mechanism("PLAIN")
+        settings = {name: str(value) for name, value in connection.librdkafka().items()}
+        api = AdminApi(Profile("test", settings, broker.admin_url()))
+        scope = ["topic:ci-*:produce,describe"]
+        token = api.post(path("tokens"), {"name": "ci", "scope": scope})["token"]
+        with Client(broker.connection()) as admin:
+            admin.create_topic("ci-1")
+            admin.create_topic("other")
+        bearer = broker.connection("sasl_ssl", Account("token", token)).with_mechanism("PLAIN")
+        with Client(bearer) as client:
+            assert client.produced("ci-1", b"x") == 0
+            assert client.produced("other", b"x") == ErrorCode.TOPIC_AUTHORIZATION_FAILED
+            assert client.try_create_topic("ci-2").error_code == ErrorCode.TOPIC_AUTHORIZATION_FAILED
+
+
 class TestStarts:
     """What a broker does not start with."""
 
