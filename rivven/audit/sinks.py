@@ -142,7 +142,7 @@ class SinkQueue:
         self.name = name
         self.required = required
         self.failure = ""
-        """Why the last attempt failed; empty while all is well."""
+        """Why the last attempt that ended failed; empty while all is well."""
         self.failures = 0
         self.missed = 0
         """Lines this sink never got, since start."""
@@ -156,6 +156,8 @@ class SinkQueue:
         self._busy = False
         self._opened: asyncio.Future[Opened] | None = None
         self._broken = False
+        self._resting = False
+        """Between a failed attempt and the next."""
         self._closing = False
         self._accepted_below = 0
         self._durable_below = 0
@@ -192,6 +194,7 @@ class SinkQueue:
             self._threads.later(RETRY_SECONDS, self._try_open)
             return
         self.failure = ""
+        self._resting = False
         if not opened.done():
             opened.set_result(outcome)
         self._start()
@@ -250,7 +253,7 @@ class SinkQueue:
     # -- delivering ------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        if self._busy or self.failure or self._opened is None or not self._opened.done() or self._closing:
+        if self._busy or self._resting or self._opened is None or not self._opened.done() or self._closing:
             return
         batch, size = self._flying, 0
         while self._waiting and len(batch) < BATCH_LINES_MAX and size < BATCH_BYTES_MAX:
@@ -272,6 +275,7 @@ class SinkQueue:
             if not self._broken and not self._closing:
                 self._threads.later(RETRY_SECONDS, self._retry)
             return
+        self.failure = ""
         self._flying = []
         self._accepted_below = below
         if durable:
@@ -287,7 +291,7 @@ class SinkQueue:
         self._start()
 
     def _retry(self) -> None:
-        self.failure = ""
+        self._resting = False
         self._start()
 
     def _sync(self) -> None:
@@ -319,6 +323,7 @@ class SinkQueue:
 
     def _failed(self, error: Exception) -> None:
         self.failures += 1
+        self._resting = True
         self._broken = isinstance(error, SinkBroken)
         if not self.failure:
             _log.error("audit sink %s failed: %s", self.name, _reason(error))

@@ -17,7 +17,7 @@ from typing import Final
 
 from rivven.audit.aggregation import Decisions
 from rivven.audit.chain import Chain, Head, Line, Sign
-from rivven.audit.events import AUDIT, EVENT_TYPES, FAILURE, Asked, Asking, AuditEvent, Decided
+from rivven.audit.events import AUDIT, EVENT_TYPES, FAILURE, LIFECYCLE, Asked, Asking, AuditEvent, Decided
 from rivven.audit.requests import current_request_id
 from rivven.audit.sinks import AuditUnavailable, SinkQueue
 from rivven.clock import Clock
@@ -67,7 +67,7 @@ class AuditTrail:
         self._clock = clock
         self._threads = threads
         self._settings = settings
-        self._types = settings.types | {AUDIT}
+        self._types = settings.types | {AUDIT, LIFECYCLE} if queues else frozenset()
         self._decisions = Decisions(each=settings.each)
         self._wants_decisions = "authorization" in settings.types
         self._chain: Chain | None = None

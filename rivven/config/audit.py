@@ -135,7 +135,7 @@ class AuditConfig(Strict):
     events: list[str] = Field(
         default=list(EVENT_NAMES),
         max_length=len(EVENT_NAMES),
-        description="Types of events that are recorded; what concerns the trail itself always is.",
+        description="Types of events that are recorded; starts, stops and the trail itself always are.",
     )
     allowed: Literal["counts", "each"] = Field(
         default="counts",

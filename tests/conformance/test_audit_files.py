@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import subprocess
 import threading
+import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +231,46 @@ def test_a_log_stands_for_the_files_that_were_rotated_out_of_it(own_directory: P
     whole = report_of(log_of(broker))
     assert whole == report_of(log_of(broker).parent) and whole["first_sequence"] == 0
     rivven_audit("verify", rotated(broker)[0])
+
+
+@pytest.mark.parametrize("overflow", ["count", "block"])
+def test_when_a_required_output_falls_behind_the_policy_holds(own_directory: Path, overflow: str) -> None:
+    nowhere = {"type": "stream", "bootstrap_servers": "127.0.0.1:1", "topic": "t", "required": True}
+    audit = {"allowed": "each", "queue_events": 100, "overflow": overflow}
+    with ShippedBroker(own_directory, extra={"audit": audit}) as broker:
+        with Client(broker.connection()) as admin:
+            topic = admin.create_topic()
+        assert broker.stop() == 0
+        broker.change(audit=audit | {"output": [{"type": "file"}, nowhere]})
+        broker.start()
+        done: list[int] = []
+
+        def produce() -> None:
+            # The broker goes away under a blocked client.
+            with contextlib.suppress(Exception), Client(broker.connection()) as client:
+                while len(done) < 300:
+                    done.append(client.produced(topic, b"x"))
+
+        thread = threading.Thread(target=produce)
+        thread.start()
+        deadline = time.monotonic() + 20  # one attempt takes ten seconds
+        while (values := metrics_of(broker))['rivven_audit_output_healthy{output="stream"}']:
+            assert time.monotonic() < deadline
+            thread.join(0.2)
+        assert values["rivven_audit_backlog"] >= 100
+        if overflow == "count":
+            assert len(done) == 300
+            assert values["rivven_audit_dropped_total"] > 0
+        else:
+            assert thread.is_alive() and 0 < len(done) < 300, "requests wait for room"
+            assert values["rivven_audit_dropped_total"] == 0
+        broker.kill()
+        thread.join(30)
+
+
+def metrics_of(broker: ShippedBroker) -> dict[str, float]:
+    host, port = broker.metrics_address()
+    with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=10) as answer:
+        text: str = answer.read().decode()
+    found = re.findall(r"^(\w+(?:\{[^}]*\})?) (\S+)$", text, re.MULTILINE)
+    return {name: float(value) for name, value in found}

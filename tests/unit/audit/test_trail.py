@@ -284,3 +284,22 @@ async def test_what_waited_longer_than_a_minute_is_signed_before_anything_follow
     world.trail.event(LOGIN)
     await world.run()
     assert [event["action"] for event in sink.events] == ["login", "checkpoint", "login"]
+
+
+async def test_an_output_that_is_tried_again_is_not_well_until_it_has_taken_something() -> None:
+    sink = MemorySink()
+    world = await memory_world((sink, True))
+    sink.failure = SinkFailed("unreachable")
+    world.trail.event(LOGIN)
+    await world.run()
+    (queue,) = world.trail.queues
+    world.threads.advance(RETRY_SECONDS)
+    assert queue.failure == "unreachable", "while it is tried"
+    with pytest.raises(AuditUnavailable):
+        await world.trail.intent(CHANGE)
+    sink.failure = None
+    await world.run()
+    world.threads.advance(RETRY_SECONDS)
+    await world.run()
+    assert not queue.failure
+    assert [event["action"] for event in sink.events] == ["login", "create"]
