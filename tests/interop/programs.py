@@ -176,13 +176,16 @@ def node_programs() -> tuple[NodePrograms | None, str]:
     return NodePrograms(str(brought) if brought.exists() else "node", directory), ""
 
 
+JAVA_SOURCES = ("InteropClient.java", "OpaqueToken.java")
+
+
 def java_programs() -> tuple[JavaPrograms | None, str]:
     """The compiled Java program and the tools' class path, or the reason why there are none."""
     for tool in ("java", "javac", "mvn"):
         if shutil.which(tool) is None:
             return None, f"{tool} is not installed (a JDK 17 and Maven)"
     directory = CLIENTS / "java"
-    sources = ["pom.xml", "tools/pom.xml", "InteropClient.java"]
+    sources = ["pom.xml", "tools/pom.xml", *JAVA_SOURCES]
     with _once(directory, sources, "target") as needed:
         if needed:
             done = _build_java(directory)
@@ -204,7 +207,7 @@ def _build_java(directory: Path) -> subprocess.CompletedProcess[str]:
         if done.returncode != 0:
             return done
     classpath = (target / "client.classpath").read_text().strip()
-    return _run(["javac", "-d", "target/classes", "-cp", classpath, "InteropClient.java"], directory)
+    return _run(["javac", "-d", "target/classes", "-cp", classpath, *JAVA_SOURCES], directory)
 
 
 def _run(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]:

@@ -412,6 +412,42 @@ def test_java_logs_in_with_tokenauth(
     assert refused["error"].startswith("SaslAuthenticationException")
 
 
+def test_java_sends_a_token_as_a_bearer_with_a_login_handler_of_its_own(
+    java: JavaPrograms, owner: Tokens, broker: ShippedBroker, reference: Reference, topic: str, tmp_path: Path
+) -> None:
+    made = owner.make(scope=["topic:open-*:produce", "cluster:produce"])
+    file = tmp_path / "client.properties"
+    records = [row.to_json() for row in samples()]
+    bearer: Any = JavaBearer(broker.connection(), made["token"])
+    assert java.run("produce", bearer, file, topic=topic, codec="none", records=records)["offsets"]
+    assert reference.read(topic) == samples()
+    wrong: Any = JavaBearer(broker.connection(), made["token"][:-1])
+        broker.connection(), made["token"][:-1] + ("a" if made["token"][-1] != "a" else "b")
+    )
+    refused = java.run("fails", wrong, file, topic=topic)
+    assert refused["error"].startswith("SaslAuthenticationException")
+
+
+class JavaBearer:
+    """A connection as Java's properties file, with `OpaqueToken` as login handler."""
+
+    def __init__(self, connection: Connection, text: str) -> None:
+        self._connection = connection
+        self._text = text
+
+    def java_file(self, path: Path) -> Path:
+        module = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule"
+        kept = self._connection.java_file(path).read_text().splitlines()
+        lines = [line for line in kept if not line.startswith("sasl.")]
+        lines += [
+            "sasl.mechanism=OAUTHBEARER",
+            f'sasl.jaas.config={module} required token="{self._text}";',
+            "sasl.login.callback.handler.class=OpaqueToken",
+        ]
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+
 def test_kafkas_own_tool_manages_the_same_tokens(
     java: JavaPrograms, owner: Tokens, broker: ShippedBroker, topic: str, tmp_path: Path
 ) -> None:
