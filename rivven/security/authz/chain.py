@@ -5,8 +5,8 @@ no opinion everywhere refuses, whatever the order of the engines. What would be 
 too - must last fit the scope of the token that came with it. An engine that fails or answers another number
 of questions than it was asked has denied.
 
-Engines cache, and know when their answers become stale. The chain remembers joined decisions only where all
-engines are `steady` and a stamp tells it when anything has changed.
+Engines cache, and know when their answers become stale. The chain remembers what its `steady` engines say
+together, if a stamp tells it when anything has changed, and asks the others each time.
 """
 
 from __future__ import annotations
@@ -90,14 +90,14 @@ class AuthorizerChain:
         self.engines = dict(engines)
         self.super_users = frozenset(super_users)
         self.observer: DecisionObserver = observer or Unobserved()
-        self._pairs = tuple(self.engines.items())
+        steady = {name for name, engine in self.engines.items() if getattr(engine, "steady", False)}
+        self._pairs = tuple(sorted(self.engines.items(), key=lambda pair: pair[0] not in steady))
+        remembered = len(steady) if stamp is not None else 0
+        self._steady, self._others = self._pairs[:remembered], self._pairs[remembered:]
         self._ceiling = ceiling
         self._stamp: Callable[[], Hashable] = stamp or tuple
         self._stamped: Hashable = self._stamp()
         self._version = 1
-        self._remembers = stamp is not None and all(
-            getattr(engine, "steady", False) for engine in self.engines.values()
-        )
         self._known: dict[tuple[str, ...], dict[tuple[str, int], Decision]] = {}
         self._known_count = 0
         self._engine_failed = engine_failed
@@ -161,7 +161,11 @@ class AuthorizerChain:
         if subject.key[0] in self.super_users:
             decision = _SUPER_USER
         else:
-            decision = self._recalled(subject, action) if self._remembers else self._combined(subject, action)
+            known = self._recalled(subject, action) if self._steady else None
+            if known is None or (self._others and known.verdict is not Verdict.DENY):
+                decision = self._combined(self._others, subject, action, known)
+            else:
+                decision = known
         return decision if subject.scope is None else self._within(subject, action, decision)
 
     def _recalled(self, subject: Subject, action: Action) -> Decision:
@@ -174,7 +178,7 @@ class AuthorizerChain:
         key = (name, resource_type << 8 | operation)
         decision = known.get(key)
         if decision is None:
-            decision = self._combined(subject, action)
+            decision = self._combined(self._steady, subject, action)
             if decision.verdict is not Verdict.DENY or decision.rule:  # not what an engine's failure denied
                 self._known_count += 1
                 if self._known_count > KNOWN_MAX:
@@ -182,12 +186,20 @@ class AuthorizerChain:
                 known[key] = decision
         return decision
 
-    def _combined(self, subject: Subject, action: Action) -> Decision:
-        """What `combine` says of one action, without building what a single grant does not need."""
+    def _combined(
+        self,
+        pairs: Iterable[tuple[str, Authorizer]],
+        subject: Subject,
+        action: Action,
+        known: Decision | None = None,
+    ) -> Decision:
+        """What `combine` says of `known` and what these engines say, without building what a single grant
+        does not need.
+        """
         actions = (action,)
-        granted = None
-        asked = []
-        for name, engine in self._pairs:
+        granted = known if known is not None and known.allowed else None
+        asked = [known] if known is not None and granted is None else []
+        for name, engine in pairs:
             decision = self._ask(name, engine, subject, actions)[0]
             verdict = decision.verdict
             if verdict is Verdict.DENY:

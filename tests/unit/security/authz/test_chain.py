@@ -189,6 +189,32 @@ def test_joined_decisions_are_remembered_until_the_stamp_changes() -> None:
     assert len(engines["a"].asked) == 4
 
 
+class Turning(Silent):
+    """An engine without a stamp, whose verdict changes from one question to the next."""
+
+    def __init__(self, *verdicts: Verdict) -> None:
+        self.verdicts = list(verdicts)
+
+    def authorize(self, subject: Subject, actions: Sequence[Action]) -> list[Decision]:
+        verdict = self.verdicts.pop(0)
+        return [Decision(verdict is Verdict.ALLOW, "turning", verdict, "turning")] * len(actions)
+
+
+def test_what_steady_engines_say_is_remembered_and_the_others_are_asked_each_time() -> None:
+    turns = (Verdict.NO_OPINION, Verdict.DENY, Verdict.ALLOW)
+    steady = Steady()
+    chain = AuthorizerChain({"turning": Turning(*turns), "steady": steady}, stamp=lambda: 0)
+    assert [chain.decide(ALICE, ORDERS).allowed for _ in turns] == [True, False, True]
+    assert len(steady.asked) == 1
+    silent = Silent()
+    silent.steady = True  # type: ignore[attr-defined]
+    chain = AuthorizerChain({"silent": silent, "turning": Turning(*turns)}, stamp=lambda: 0)
+    found = [chain.decide(ALICE, ORDERS) for _ in turns]
+    assert [one.verdict for one in found] == list(turns)
+    assert found[0].reason == "silent; turning"
+    assert found[2].engine == "turning"
+
+
 @pytest.mark.parametrize("engine", [AllowAll(), Steady()])
 def test_nothing_is_remembered_that_nobody_would_forget(engine: AllowAll) -> None:
     stamp = None if engine.__class__ is Steady else lambda: 0
