@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[3]
 MAY_IMPORT_THE_BROKER = {
     "actions.py",
     "audit.py",
+    "audit_follow.py",
     "server.py",
     "config.py",
     "log.py",
