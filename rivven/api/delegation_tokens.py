@@ -86,6 +86,7 @@ class DelegationTokenHandlers:
                 creator=requester,
                 lifetime_ms=lifetime_ms,
                 validity_ms=self._expiry_ms,
+                made_with=context.session.credential,
                 renewers=tuple(
                     dict.fromkeys(Principal("User", one.principal_name) for one in request.renewers)
                 ),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from rivven.clock import Clock
 from rivven.metadata.service import MetadataService
-from rivven.metadata.token_records import Token, TokenSecret
+from rivven.metadata.token_records import Token, TokenOrigin, TokenSecret
 from rivven.metadata.tokens import (
     ExpireToken,
     IssueToken,
@@ -21,7 +21,7 @@ from rivven.metadata.tokens import (
     RotateToken,
     Tokens,
 )
-from rivven.security.authn.authenticator import Credential, Entropy
+from rivven.security.authn.authenticator import NO_CREDENTIAL, Credential, Entropy
 from rivven.security.authn.token_text import (
     SALT_BYTES,
     SECRET_BYTES,
@@ -42,9 +42,14 @@ DERIVATIONS_MAX = 1
 """Secrets hashed at once: 5 ms of a core each, and whoever may log in may ask for a token of its own."""
 
 
+EXTERNAL_KINDS = ("jwt", "certificate")
+"""Credentials others issue: what is made under one counts only while it does."""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenTerms:
-    """What a token is to be; see `metadata.token_records.Token`."""
+    """What a token is to be; see `metadata.token_records.Token`. `made_with` is what its maker's session was
+    opened with."""
 
     owner: Principal
     creator: Principal
@@ -54,6 +59,7 @@ class TokenTerms:
     renewers: tuple[Principal, ...] = ()
     scope: tuple[str, ...] | None = None
     allowed_cidrs: tuple[str, ...] = ()
+    made_with: Credential = NO_CREDENTIAL
 
 
 def may_manage_tokens(subject: Subject, credential: Credential) -> bool:
@@ -62,6 +68,20 @@ def may_manage_tokens(subject: Subject, credential: Credential) -> bool:
     Else a token could make one without its own scope or end.
     """
     return subject.principal != ANONYMOUS and credential.kind != "token" and subject.scope is None
+
+
+def token_origin(credential: Credential) -> TokenOrigin | None:
+    """The identity from outside behind a session, None when it logged in with what is kept here."""
+    if credential.kind not in EXTERNAL_KINDS:
+        return None
+    return TokenOrigin(
+        kind=credential.kind,
+        id=credential.id,
+        issuer=credential.issuer,
+        subject=credential.subject,
+        serial=credential.serial,
+        issued_at_ms=credential.issued_at_ms,
+    )
 
 
 async def visible_tokens(access: Access, tokens: Iterable[Token]) -> list[Token]:
@@ -145,6 +165,7 @@ class TokenService:
             scope=terms.scope,
             allowed_cidrs=terms.allowed_cidrs,
             local_owner=owner.kind == "User" and self._is_local(owner.name),
+            origin=token_origin(terms.made_with),
         )
         token: Token = await self._metadata.submit(command)
         return token, new
@@ -164,11 +185,17 @@ class TokenService:
         token: Token = await self._metadata.submit(RevokeToken(token_id))
         return token
 
-    async def rotate(self, token_id: str, overlap_ms: int) -> tuple[Token, NewToken]:
-        """Give a token a new secret. Raises RivvenError when there is none, or it has ended."""
+    async def rotate(
+        self, token_id: str, overlap_ms: int, made_with: Credential = NO_CREDENTIAL
+    ) -> tuple[Token, NewToken]:
+        """Give a token a new secret. Raises RivvenError when there is none, or it has ended.
+
+        `made_with` is what the session of an owner was opened with: the token then rests on that identity.
+        """
         new = NewToken(token_id, self._entropy(SECRET_BYTES))
         secret = await self._stored(new.secret, self._salt_of(token_id))
-        token: Token = await self._metadata.submit(RotateToken(token_id, secret, overlap_ms))
+        origin = token_origin(made_with)
+        token: Token = await self._metadata.submit(RotateToken(token_id, secret, overlap_ms, origin))
         return token, new
 
     def _salt_of(self, token_id: str) -> bytes:

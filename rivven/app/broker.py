@@ -320,7 +320,10 @@ class Broker:
         names = authentication.external_names
         made = ClientCertificates(self._config, metadata, self._sessions, names, self._clock, self._metrics)
         made.watch(self._tasks)
-        authentication.services.certificates = made.authentication
+        services = authentication.services
+        services.certificates = made.authentication
+        if services.tokens is not None:
+            services.tokens.origins["certificate"] = made.revoked
         return made.identities
 
     def _start_background(self, metadata: MetadataService, replicas: Replicas) -> None:

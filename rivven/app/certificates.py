@@ -88,7 +88,7 @@ class ClientCertificates:
                 ) from None
         if not _others_log_in(config):
             names = ExternalNames(NamedByCertificate(names.local))
-        self.authentication = CertificateAuthentication(by, mapping.prefix, names, self._revoked)
+        self.authentication = CertificateAuthentication(by, mapping.prefix, names, self.revoked)
         self.identities = CertificateIdentities(self.authentication, clock, observer)
         sessions.validators.append(self.authentication.still_valid)
 
@@ -100,7 +100,8 @@ class ClientCertificates:
     def _files(self) -> list[Path]:
         return [] if self._file is None else [self._file]
 
-    def _revoked(self, credential: Credential) -> str | None:
+    def revoked(self, credential: Credential) -> str | None:
+        """Why a certificate, and what was made with it, no longer counts; None while it does."""
         return self._denied.reason(credential) or self._metadata.image.of(Revocations).reason(credential)
 
     def _reload(self) -> None:

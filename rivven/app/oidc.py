@@ -98,6 +98,10 @@ class Oidc:
         problem = self.issuers.problem_of(credential) or self._revoked(credential)
         return problem or self._names.problem(subject.principal.name, subject.groups)
 
+    def origin_problem(self, credential: Credential) -> str | None:
+        """Why an API token made with this JWT must not count: its issuer is gone, or the JWT is revoked."""
+        return self.issuers.distrusted(credential.issuer) or self._revoked(credential)
+
     def _bind_roles(self) -> None:
         """Let groups have their roles; a role that there is not (yet) gives nothing, which is said."""
         self._roles.replace_issuer_bindings(
@@ -210,4 +214,7 @@ def start_oidc(
         roles=roles,
     )
     oidc.start(sessions)
-    authentication.services.bearer.jwts = oidc.verifier
+    services = authentication.services
+    services.bearer.jwts = oidc.verifier
+    if services.tokens is not None:
+        services.tokens.origins["jwt"] = oidc.origin_problem

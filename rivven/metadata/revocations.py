@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from rivven.errors import ErrorCode, InvalidRequest, RivvenError
 from rivven.metadata.family import EventCodec
+from rivven.metadata.tokens import Tokens
 
 if TYPE_CHECKING:
     from rivven.metadata.image import MetadataImage
@@ -33,6 +34,10 @@ CERTIFICATE_SERIAL = "certificate-serial"
 JWT_ID = "jwt-id"
 JWT_SUBJECT = "jwt-subject"
 KINDS = (CERTIFICATE_FINGERPRINT, CERTIFICATE_SERIAL, JWT_ID, JWT_SUBJECT)
+
+
+_Key = tuple[str, str, str]
+"""Kind, value, issuer."""
 
 
 class Revocable(Protocol):
@@ -70,7 +75,7 @@ class Revocation:
     forget_after_ms: int | None = None
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> _Key:
         """What it is about; a second entry about the same replaces the first."""
         return self.kind, self.value, self.issuer
 
@@ -202,7 +207,7 @@ class Revocations:
             return (RevocationsForgotten((command.id,)),), entry
         entry = command.revocation
         _check(entry)
-        past = self._past(now_ms, entry.id)
+        past = self._past(image.of(Tokens), now_ms, entry.key)
         if entry.key not in self._entries and len(self._entries) - len(past) >= REVOCATIONS_MAX:
             raise RivvenError(
                 f"there can be at most {REVOCATIONS_MAX} revocations", ErrorCode.POLICY_VIOLATION
@@ -210,13 +215,16 @@ class Revocations:
         forgotten = (RevocationsForgotten(past),) if past else ()
         return (*forgotten, Revoked(entry)), entry
 
-    def _past(self, now_ms: int, kept: str) -> tuple[str, ...]:
-        past = (
-            entry.id
+    def _past(self, tokens: Tokens, now_ms: int, kept: _Key) -> tuple[str, ...]:
+        """Entries whose credential has ended by itself, and no API token lives that was made with it."""
+        past = [
+            entry
             for entry in self._entries.values()
-            if entry.forget_after_ms is not None and entry.forget_after_ms <= now_ms and entry.id != kept
-        )
-        return tuple(islice(past, FORGOTTEN_PER_COMMAND_MAX))
+            if entry.forget_after_ms is not None and entry.forget_after_ms <= now_ms and entry.key != kept
+        ]
+        needed = _keys_of_origins(tokens, now_ms) if past else frozenset()
+        over = (entry.id for entry in past if entry.key not in needed)
+        return tuple(islice(over, FORGOTTEN_PER_COMMAND_MAX))
 
     def apply(self, event: Any, version: int) -> None:
         """See `Family.apply`."""
@@ -231,6 +239,21 @@ class Revocations:
     def events(self) -> Iterator[Any]:
         """See `Family.events`."""
         return (Revoked(entry) for entry in self._entries.values())
+
+
+def _keys_of_origins(tokens: Tokens, now_ms: int) -> frozenset[_Key]:
+    """Every entry that may be about an identity some valid token was made under."""
+    keys: set[_Key] = set()
+    for token in tokens:
+        origin = token.origin
+        if origin is None or token.state(now_ms) != "active":
+            continue
+        for issuer in ("", origin.issuer):
+            keys.add((CERTIFICATE_FINGERPRINT, origin.id, issuer))
+            keys.add((CERTIFICATE_SERIAL, origin.serial, issuer))
+            keys.add((JWT_ID, origin.id, issuer))
+            keys.add((JWT_SUBJECT, origin.subject, issuer))
+    return frozenset(keys)
 
 
 def _check(entry: Revocation) -> None:

@@ -33,12 +33,29 @@ class TokenSecret:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenOrigin:
+    """The identity from outside a token was made under, as far as its revocation must recognise it.
+
+    `kind` is jwt (`id` its ``jti``, then ``iss``, ``sub``, ``iat``) or certificate (`id` its SHA-256
+    fingerprint in hex, its issuer, serial in hex): the members of `metadata.revocations.Revocable`.
+    """
+
+    kind: str
+    id: str = ""
+    issuer: str = ""
+    subject: str = ""
+    serial: str = ""
+    issued_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """One API token. Times are wall clock milliseconds.
 
     `version` rises with each rotation; `previous` is the secret before the last one and counts as version - 1
     until `previous_until_ms`. `scope` None is no ceiling. `local_owner` says that the owner was a user of
-    this cluster: the token then lives no longer than that user. `last_used_ms` may be an hour behind.
+    this cluster: the token then lives no longer than that user. `origin` is the identity from outside under
+    which it was made: it counts only while that does. `last_used_ms` may be an hour behind.
     """
 
     token_id: str
@@ -53,6 +70,7 @@ class Token:
     scope: tuple[str, ...] | None = None
     allowed_cidrs: tuple[str, ...] = ()
     local_owner: bool = False
+    origin: TokenOrigin | None = None
     version: int = 1
     previous: TokenSecret | None = None
     previous_until_ms: int = 0
@@ -119,6 +137,25 @@ def _secret(document: Mapping[str, Any]) -> TokenSecret:
     )
 
 
+def _origin_members(origin: TokenOrigin) -> dict[str, Any]:
+    named = {"id": origin.id, "issuer": origin.issuer, "subject": origin.subject, "serial": origin.serial}
+    members: dict[str, Any] = {"kind": origin.kind, **{name: text for name, text in named.items() if text}}
+    if origin.issued_at_ms is not None:
+        members["issued"] = origin.issued_at_ms
+    return members
+
+
+def _origin(document: Mapping[str, Any]) -> TokenOrigin:
+    return TokenOrigin(
+        kind=str(document["kind"]),
+        id=str(document.get("id", "")),
+        issuer=str(document.get("issuer", "")),
+        subject=str(document.get("subject", "")),
+        serial=str(document.get("serial", "")),
+        issued_at_ms=document.get("issued"),
+    )
+
+
 def _token_members(event: TokenStored) -> dict[str, Any]:
     token = event.token
     members: dict[str, Any] = {
@@ -139,6 +176,8 @@ def _token_members(event: TokenStored) -> dict[str, Any]:
         members["scope"] = list(token.scope)
     if token.allowed_cidrs:
         members["cidrs"] = list(token.allowed_cidrs)
+    if token.origin is not None:
+        members["origin"] = _origin_members(token.origin)
     if token.previous is not None:
         members["previous"] = _secret_members(token.previous)
         members["previous_until"] = token.previous_until_ms
@@ -150,7 +189,7 @@ def _token_members(event: TokenStored) -> dict[str, Any]:
 
 
 def _token(document: dict[str, Any]) -> TokenStored:
-    scope, previous = document.get("scope"), document.get("previous")
+    scope, previous, origin = (document.get(name) for name in ("scope", "previous", "origin"))
     used_ms, used_from = document.get("used", (None, ""))
     return TokenStored(
         Token(
@@ -166,6 +205,7 @@ def _token(document: dict[str, Any]) -> TokenStored:
             scope=None if scope is None else tuple(scope),
             allowed_cidrs=tuple(document.get("cidrs", ())),
             local_owner=document["local"],
+            origin=None if origin is None else _origin(origin),
             version=document["version"],
             previous=None if previous is None else _secret(previous),
             previous_until_ms=document.get("previous_until", 0),

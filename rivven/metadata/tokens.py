@@ -16,6 +16,7 @@ from rivven.metadata.family import EventCodec
 from rivven.metadata.token_records import (
     TOKEN_CODECS,
     Token,
+    TokenOrigin,
     TokenSecret,
     TokensForgotten,
     TokenStored,
@@ -36,6 +37,9 @@ LABEL_CHARACTERS_MAX = 128
 RENEWERS_MAX = 32
 SCOPE_ENTRIES_MAX = 64
 SCOPE_CHARACTERS_MAX = 512
+ORIGIN_CHARACTERS_MAX = 2_048
+"""Of each name in an origin: as long as what a revocation can name."""
+
 CIDRS_MAX = 32
 """Each is looked at with every login of the token."""
 
@@ -75,6 +79,7 @@ class IssueToken:
     scope: tuple[str, ...] | None = None
     allowed_cidrs: tuple[str, ...] = ()
     local_owner: bool = False
+    origin: TokenOrigin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +116,15 @@ class RevokeTokensOf:
 
 @dataclass(frozen=True, slots=True)
 class RotateToken:
-    """Give a token a new secret; the old one works for `overlap_ms` more. Reply: the `Token`."""
+    """Give a token a new secret; the old one works for `overlap_ms` more. Reply: the `Token`.
+
+    An `origin` takes the place of the token's; None leaves it.
+    """
 
     token_id: str
     secret: TokenSecret
     overlap_ms: int = 0
+    origin: TokenOrigin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +235,7 @@ class Tokens:
             scope=command.scope,
             allowed_cidrs=command.allowed_cidrs,
             local_owner=command.local_owner,
+            origin=command.origin,
         )
         events: Events = (TokenStored(token),)
         if forgotten:
@@ -271,10 +281,12 @@ class Tokens:
         _check_active(token, now_ms)
         if not 0 <= command.overlap_ms <= OVERLAP_MAX_MS:
             raise InvalidRequest(f"the overlap must be 0 to {OVERLAP_MAX_MS} ms")
+        _check_origin(command.origin)
         keep = command.overlap_ms > 0
         changed = replace(
             token,
             secret=command.secret,
+            origin=command.origin or token.origin,
             version=token.version + 1,
             previous=token.secret if keep else None,
             previous_until_ms=now_ms + command.overlap_ms if keep else 0,
@@ -338,10 +350,22 @@ def _check_issue(command: IssueToken) -> None:
         raise InvalidRequest(f"a token has at most {RENEWERS_MAX} renewers")
     if len(command.allowed_cidrs) > CIDRS_MAX:
         raise InvalidRequest(f"a token has at most {CIDRS_MAX} address ranges")
+    _check_origin(command.origin)
     scope = command.scope
     if scope is not None and (
         not 0 < len(scope) <= SCOPE_ENTRIES_MAX or any(len(one) > SCOPE_CHARACTERS_MAX for one in scope)
     ):
         raise InvalidRequest(
             f"a scope has 1 to {SCOPE_ENTRIES_MAX} entries of at most {SCOPE_CHARACTERS_MAX} characters"
+        )
+
+
+def _check_origin(origin: TokenOrigin | None) -> None:
+    """An identity that no revocation could name must not leave a token behind."""
+    if origin is None:
+        return
+    names = (origin.id, origin.issuer, origin.subject, origin.serial)
+    if max(map(len, names)) > ORIGIN_CHARACTERS_MAX:
+        raise InvalidRequest(
+            f"tokens are not made under an identity with names of over {ORIGIN_CHARACTERS_MAX} characters"
         )

@@ -24,6 +24,7 @@ from rivven.metadata.tokens import (
     SCOPE_CHARACTERS_MAX,
     SCOPE_ENTRIES_MAX,
 )
+from rivven.security.authn.authenticator import NO_CREDENTIAL
 from rivven.security.authn.token_text import NewToken
 from rivven.security.authn.tokens import canonical_range
 from rivven.security.authz.rbac import parse_scope
@@ -157,6 +158,7 @@ def routes(tokens: TokenService) -> list[Route]:
             label=asked.name,
             scope=None if asked.scope is None else tuple(asked.scope),
             allowed_cidrs=tuple(asked.allowed_cidrs),
+            made_with=call.identity.credential,
         )
         token, new = await tokens.issue(terms)
         call.made = f"delegation-token:{token.token_id}"
@@ -164,7 +166,10 @@ def routes(tokens: TokenService) -> list[Route]:
 
     async def rotate(call: Call) -> TokenSecret:
         token = _changeable(call, tokens)
-        return _secret(*await tokens.rotate(token.token_id, call.body.overlap_ms), tokens.now_ms())
+        own = token.owner == call.subject.principal  # who rotates for another does not vouch for it
+        made_with = call.identity.credential if own else NO_CREDENTIAL
+        rotated = await tokens.rotate(token.token_id, call.body.overlap_ms, made_with)
+        return _secret(*rotated, tokens.now_ms())
 
     async def revoke(call: Call) -> TokenInfo:
         token = _changeable(call, tokens)

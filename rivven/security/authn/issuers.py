@@ -78,8 +78,10 @@ class Issuers:
         if credential.kind != "jwt":
             return None
         found = self._trusted.get(credential.issuer)
-        if found is None:
-            return f"the issuer {credential.issuer} is no longer trusted"
-        if found[1] != credential.version:
+        if found is not None and found[1] != credential.version:
             return f"the settings of the issuer {credential.issuer} have changed"
-        return None
+        return self.distrusted(credential.issuer)
+
+    def distrusted(self, issuer: str) -> str | None:
+        """Why what an issuer once vouched for no longer counts, its settings apart; None if it does."""
+        return None if issuer in self._trusted else f"the issuer {issuer} is no longer trusted"

@@ -40,6 +40,23 @@ class StoredSecret(Protocol):
     def verifier(self, mechanism: ScramMechanism) -> ScramVerifier | None: ...
 
 
+class Origin(Protocol):
+    """The identity from outside a token was made under; the members of `Credential`."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def issuer(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
+    @property
+    def serial(self) -> str: ...
+    @property
+    def issued_at_ms(self) -> int | None: ...
+
+
 class StoredToken(Protocol):
     """A token as the metadata has it."""
 
@@ -47,6 +64,8 @@ class StoredToken(Protocol):
     def token_id(self) -> str: ...
     @property
     def owner(self) -> Principal: ...
+    @property
+    def creator(self) -> Principal: ...
     @property
     def version(self) -> int: ...
     @property
@@ -59,6 +78,8 @@ class StoredToken(Protocol):
     def allowed_cidrs(self) -> tuple[str, ...]: ...
     @property
     def local_owner(self) -> bool: ...
+    @property
+    def origin(self) -> Origin | None: ...
     def state(self, now_ms: int) -> str: ...
     def secrets(self, now_ms: int) -> Sequence[tuple[int, StoredSecret]]: ...
 
@@ -99,6 +120,9 @@ class TokenAuthentication:
         self._key = key
         self._used = used
         self._decoys = Decoys(key.decoy_key(), DECOY_SHAPES)
+        self.origins: dict[str, Callable[[Credential], str | None]] = {}
+        """By kind of credential from outside: why one no longer counts, None while it does. What was made
+        with a kind that is not here is refused."""
 
     # -- a text that says everything: PLAIN, bearer ----------------------------------------------------------
 
@@ -170,7 +194,7 @@ class TokenAuthentication:
             return Rejected(f"{what} is {state}")
         if not in_ranges(host, token.allowed_cidrs):
             return Rejected(f"{what} is not allowed from {host}")
-        problem = self._owner_problem(token)
+        problem = self._owner_problem(token) or self._origin_problem(token)
         if problem is not None:
             return Rejected(f"{what}: {problem}")
         ends = token.expires_at_ms
@@ -190,7 +214,28 @@ class TokenAuthentication:
         owner = self._owners.find(token.owner.name) if token.owner.kind == "User" else None
         if owner is None:
             return "its owner was deleted" if token.local_owner else None
+        if token.origin is not None and token.creator == token.owner and not token.local_owner:
+            return "its owner's name became a local user's"
         return None if owner.enabled else "its owner was disabled"
+
+    def _origin_problem(self, token: StoredToken) -> str | None:
+        """Why the identity it was made under no longer counts, None if it does or the token has no such."""
+        origin = token.origin
+        if origin is None:
+            return None
+        judge = self.origins.get(origin.kind)
+        if judge is None:
+            return f"made with a {origin.kind}, and none is accepted here"
+        credential = Credential(
+            kind=origin.kind,
+            id=origin.id,
+            issuer=origin.issuer,
+            subject=origin.subject,
+            issued_at_ms=origin.issued_at_ms,
+            serial=origin.serial,
+        )
+        problem = judge(credential)
+        return None if problem is None else f"made with a {origin.kind}: {problem}"
 
     def _groups(self, token: StoredToken) -> tuple[str, ...]:
         owner = self._owners.find(token.owner.name) if token.local_owner else None
@@ -213,7 +258,7 @@ class TokenAuthentication:
             return f"the API token is {state}"
         if all(version != credential.version for version, _ in token.secrets(now_ms)):
             return "the API token was rotated"
-        problem = self._owner_problem(token)
+        problem = self._owner_problem(token) or self._origin_problem(token)
         if problem is not None:
             return f"the API token: {problem}"
         if not set(groups) <= set(self._groups(token)):

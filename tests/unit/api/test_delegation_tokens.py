@@ -11,7 +11,7 @@ from rivven.api import delegation_tokens, tokens
 from rivven.api.delegation_tokens import DelegationTokenHandlers
 from rivven.api.tokens import TOKENS_A_TURN
 from rivven.errors import ErrorCode, RivvenError
-from rivven.metadata.token_records import Token, TokenSecret, TokenStored
+from rivven.metadata.token_records import Token, TokenOrigin, TokenSecret, TokenStored
 from rivven.protocol import messages as m
 from rivven.security.authn.authenticator import Credential
 from rivven.tasks import Tasks
@@ -42,6 +42,15 @@ def changes(handlers: DelegationTokenHandlers) -> list[tuple[Callable[..., Await
         (handlers.renew_delegation_token, m.RenewDelegationTokenRequest()),
         (handlers.expire_delegation_token, m.ExpireDelegationTokenRequest()),
     ]
+
+
+async def test_the_sessions_credential_is_what_the_token_rests_on(
+    world: TokenWorld, handlers: DelegationTokenHandlers
+) -> None:
+    jwt = Credential("jwt", "id-1", 1, "https://issuer", "alice", 5)
+    await handlers.create_delegation_token(world.context(ALICE, jwt), m.CreateDelegationTokenRequest())
+    [token] = world.tokens
+    assert token.origin == TokenOrigin("jwt", "id-1", "https://issuer", "alice", issued_at_ms=5)
 
 
 async def test_nobody_and_tokens_manage_nothing(world: TokenWorld, handlers: DelegationTokenHandlers) -> None:

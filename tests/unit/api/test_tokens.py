@@ -8,6 +8,7 @@ import pytest
 
 from rivven.api.tokens import may_manage_tokens
 from rivven.errors import ErrorCode, RivvenError
+from rivven.metadata.token_records import TokenOrigin
 from rivven.security.authn.authenticator import Authenticated, Credential, Rejected
 from rivven.security.authn.token_text import NewToken, parse_token
 from rivven.security.authz.authorizer import Subject
@@ -63,6 +64,23 @@ async def test_rotating_keeps_id_and_salt_and_ends_the_old_secret(world: TokenWo
     assert again.version == 3
     assert isinstance(verify(world, new), Rejected)
     assert isinstance(verify(world, newest), Authenticated)
+
+
+JWT = Credential("jwt", "id-1", 7, "https://issuer", "alice", 5)
+CERTIFICATE = Credential("certificate", "ab" * 32, 0, "CN=CA", serial="a3f")
+
+
+async def test_what_others_vouched_for_is_remembered(world: TokenWorld) -> None:
+    of_jwt, _ = await world.issue(made_with=JWT)
+    of_certificate, _ = await world.issue(made_with=CERTIFICATE)
+    own, _ = await world.issue(made_with=Credential("password", "alice", 1))
+    assert of_jwt.origin == TokenOrigin("jwt", "id-1", "https://issuer", "alice", issued_at_ms=5)
+    assert of_certificate.origin == TokenOrigin("certificate", "ab" * 32, "CN=CA", serial="a3f")
+    assert own.origin is None
+    rotated, _ = await world.service.rotate(of_jwt.token_id, 0)
+    assert rotated.origin == of_jwt.origin
+    renewed, _ = await world.service.rotate(of_jwt.token_id, 0, CERTIFICATE)
+    assert renewed.origin == of_certificate.origin
 
 
 async def test_moving_the_end_goes_by_the_secret(world: TokenWorld) -> None:

@@ -161,6 +161,22 @@ async def test_a_session_ends_with_its_issuer_or_when_its_name_becomes_ours(tmp_
     await world.tasks.cancel_all()
 
 
+async def test_a_token_made_with_a_jwt_outlives_neither_its_issuer_nor_its_revocation(tmp_path: Path) -> None:
+    """Other settings of the issuer do not concern it, nor which start of the broker it was made in."""
+    path = tmp_path / "issuers.yaml"
+    write(path, ONE)
+    world = World(config({"issuers_file": str(path)}))
+    world.oidc.start(world.sessions)
+    made_with = Credential("jwt", "id-1", issuer=ONE)
+    assert world.oidc.issuers.problem_of(made_with) is not None  # version 0: a JWT's session would end
+    assert world.oidc.origin_problem(made_with) is None
+    world.revoked["id-1"] = "revoked: jwt-id id-1"
+    assert world.oidc.origin_problem(made_with) == "revoked: jwt-id id-1"
+    other = Credential("jwt", "id-2", issuer=TWO)
+    assert world.oidc.origin_problem(other) == f"the issuer {TWO} is no longer trusted"
+    await world.tasks.cancel_all()
+
+
 @pytest.mark.parametrize(
     "text", ["issuers: [", "issuers: 7", "issuers: [{issuer: 'https://x.example'}]", None]
 )

@@ -21,7 +21,10 @@ from rivven.metadata.revocations import (
     Revoke,
     TakeBack,
 )
+from rivven.metadata.token_records import TokenOrigin
+from rivven.metadata.tokens import RevokeToken
 from rivven.security.authn.authenticator import Credential
+from tests.unit.metadata.token_world import issue
 
 CERTIFICATE = Credential("certificate", "ab" * 32, issuer="CN=CA", subject="CN=shop", serial="a3f")
 JWT = Credential("jwt", "id-1", issuer="https://issuer", subject="alice", issued_at_ms=1000)
@@ -115,6 +118,33 @@ def test_what_is_past_its_end_goes_with_the_next_change(world: World) -> None:
     assert len(world.family) == 2
     world.submit(Revoke(Revocation(JWT_ID, "newer")), now_ms=500)
     assert [one.value for one in world.family.entries()] == ["new", "newer"]
+
+
+ORIGIN_JWT = TokenOrigin("jwt", "id-1", "https://issuer", "alice", issued_at_ms=1000)
+ORIGIN_CERTIFICATE = TokenOrigin("certificate", "ab" * 32, "CN=CA", serial="a3f")
+
+
+@pytest.mark.parametrize(
+    ("entry", "origin"),
+    [
+        (Revocation(CERTIFICATE_FINGERPRINT, "ab" * 32, forget_after_ms=500), ORIGIN_CERTIFICATE),
+        (Revocation(CERTIFICATE_SERIAL, "a3f", forget_after_ms=500), ORIGIN_CERTIFICATE),
+        (Revocation(CERTIFICATE_SERIAL, "a3f", "CN=CA", forget_after_ms=500), ORIGIN_CERTIFICATE),
+        (Revocation(JWT_ID, "id-1", forget_after_ms=500), ORIGIN_JWT),
+        (Revocation(JWT_SUBJECT, "alice", "https://issuer", 1001, forget_after_ms=500), ORIGIN_JWT),
+    ],
+)
+def test_an_entry_stays_while_a_token_made_under_that_identity_is_valid(
+    world: World, entry: Revocation, origin: TokenOrigin
+) -> None:
+    """The certificate has ended by itself; what was made with it has not."""
+    world.submit(issue("one", origin=origin), now_ms=0)
+    world.submit(Revoke(entry))
+    world.submit(Revoke(Revocation(JWT_ID, "a")), now_ms=600)
+    assert world.family.reason(origin) is not None
+    world.submit(RevokeToken("one"), now_ms=700)
+    world.submit(Revoke(Revocation(JWT_ID, "b")), now_ms=800)
+    assert world.family.reason(origin) is None
 
 
 def test_the_same_again_replaces_even_after_its_end(world: World) -> None:

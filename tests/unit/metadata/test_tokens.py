@@ -11,7 +11,7 @@ from rivven.errors import ErrorCode, RivvenError
 from rivven.metadata import tokens as t
 from rivven.metadata.broker_values import BrokerValues
 from rivven.metadata.controller import MetadataMachine
-from rivven.metadata.token_records import Token, TokensForgotten, TokenStored
+from rivven.metadata.token_records import TOKEN_CODECS, Token, TokenOrigin, TokensForgotten, TokenStored
 from rivven.protocol.scram import ScramMechanism, derive_verifier
 from rivven.types import Principal
 from tests.unit.metadata.token_world import ALICE, BOB, DAY, NOW, issue, secret
@@ -64,6 +64,34 @@ def test_issue_stores_everything_and_survives_a_snapshot(machine: MetadataMachin
     assert kept is not None
     assert (kept.version, kept.last_used_ms, kept.last_used_from) == (2, NOW + 5, "10.1.1.1")
     assert kept.previous == secret(1)
+
+
+JWT_ORIGIN = TokenOrigin("jwt", "id-1", "https://issuer", "alice", issued_at_ms=0)
+CERTIFICATE_ORIGIN = TokenOrigin("certificate", "ab" * 32, "CN=CA", serial="a3f")
+
+
+@pytest.mark.parametrize("origin", [JWT_ORIGIN, CERTIFICATE_ORIGIN, TokenOrigin("jwt")])
+def test_the_identity_a_token_was_made_under_is_kept(machine: MetadataMachine, origin: TokenOrigin) -> None:
+    assert run(machine, issue("one", origin=origin)).origin == origin
+    assert run(machine, t.RotateToken("one", secret(2))).origin == origin
+    assert run(machine, t.RenewToken(secret(2).digest, ALICE, 1)).origin == origin
+    newer = replace(origin, id="newer")
+    assert run(machine, t.RotateToken("one", secret(3), origin=newer)).origin == newer
+
+
+def test_records_from_before_there_were_origins_are_read(machine: MetadataMachine) -> None:
+    token = run(machine, issue("one"))
+    codec = TOKEN_CODECS[0]
+    document = codec.members(TokenStored(token))
+    assert "origin" not in document
+    assert codec.build(document) == TokenStored(token)
+
+
+def test_an_identity_that_no_revocation_could_name_makes_no_token(machine: MetadataMachine) -> None:
+    run(machine, issue("one", origin=replace(JWT_ORIGIN, subject="x" * t.ORIGIN_CHARACTERS_MAX)))
+    long = replace(JWT_ORIGIN, subject="x" * (t.ORIGIN_CHARACTERS_MAX + 1))
+    for command in (issue("two", number=2, origin=long), t.RotateToken("one", secret(3), origin=long)):
+        assert code_of(machine, command) is ErrorCode.INVALID_REQUEST
 
 
 def test_validity_never_exceeds_the_lifetime(machine: MetadataMachine) -> None:

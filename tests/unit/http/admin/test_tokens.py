@@ -107,6 +107,23 @@ async def test_everybody_manages_its_own(world: TokenWorld, call: Caller) -> Non
     assert (revoked.state, revoked.revoked_at_ms) == ("revoked", world.clock.now_ms())
 
 
+async def test_a_token_rests_on_what_its_owner_made_it_with(world: TokenWorld, call: Caller) -> None:
+    """Whoever rotates it for the owner does not vouch for it."""
+    first, second = (Credential("jwt", name, 1, "https://issuer", "alice", 5) for name in ("one", "two"))
+    made = (await call("POST", LIST, name="a", credential=first)).info.id
+
+    def origin() -> str | None:
+        found = world.tokens.find(made)
+        return None if found is None or found.origin is None else found.origin.id
+
+    assert origin() == "one"
+    await call("POST", ROTATE, token_id=made)
+    await call("POST", ROTATE, ADMIN, credential=second, token_id=made)
+    assert origin() == "one"
+    await call("POST", ROTATE, credential=second, token_id=made)
+    assert origin() == "two"
+
+
 async def test_a_token_manages_no_tokens(world: TokenWorld, call: Caller) -> None:
     token, _ = await world.issue()
     for who in (ALICE, ADMIN):

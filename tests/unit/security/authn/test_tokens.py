@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rivven.metadata.token_records import Token, TokenSecret
+from rivven.metadata.token_records import Token, TokenOrigin, TokenSecret
 from rivven.protocol.scram import ScramMechanism
 from rivven.security.authn.authenticator import Authenticated, Credential, Rejected
 from rivven.security.authn.token_text import NewToken, TokenHashKey, new_token, token_verifiers
@@ -220,6 +220,63 @@ def test_sessions_end_with_what_they_rest_on(store: Store) -> None:
     assert problem() == "the API token is revoked"
     store.tokens.clear()
     assert problem() == "the API token is no more"
+
+
+CAROL = Principal("User", "idp-carol")
+ORIGINS = [
+    TokenOrigin("jwt", "id-1", "https://issuer", "carol", issued_at_ms=5),
+    TokenOrigin("certificate", "ab" * 32, "CN=CA", serial="a3f"),
+]
+
+
+@pytest.mark.parametrize("origin", ORIGINS)
+def test_a_token_counts_while_the_identity_it_was_made_under_does(store: Store, origin: TokenOrigin) -> None:
+    new = store.make(owner=CAROL, creator=CAROL, local_owner=False, origin=origin)
+    asked: list[Credential] = []
+    problem: list[str] = []
+
+    def judge(credential: Credential) -> str | None:
+        asked.append(credential)
+        return problem[0] if problem else None
+
+    store.authentication.origins[origin.kind] = judge
+    session = store.accepted(new.text).credential
+    assert store.authentication.no_longer_valid(session, (), NOW) is None
+    expected = Credential(
+        origin.kind,
+        origin.id,
+        issuer=origin.issuer,
+        subject=origin.subject,
+        issued_at_ms=origin.issued_at_ms,
+        serial=origin.serial,
+    )
+    assert asked == [expected] * 2
+    problem.append("revoked: it")
+    why = f"made with a {origin.kind}: revoked: it"
+    assert store.refused(new.text) == f"API token {new.token_id} of {CAROL}: {why}"
+    assert store.authentication.no_longer_valid(session, (), NOW) == f"the API token: {why}"
+    [verifier] = store.authentication.scram_verifiers(new.token_id, SHA_256, NOW)
+    proved = store.authentication.proved(new.token_id, verifier, host="10.1.2.3", now_ms=NOW)
+    assert isinstance(proved, Rejected)
+
+
+def test_an_origin_that_nobody_can_judge_is_refused(store: Store) -> None:
+    new = store.make(owner=CAROL, creator=CAROL, local_owner=False, origin=ORIGINS[1])
+    assert store.refused(new.text).endswith("made with a certificate, and none is accepted here")
+
+
+def test_a_local_user_does_not_inherit_the_token_of_an_outsider(store: Store) -> None:
+    """Made by somebody else for that name, it is meant for whoever has it."""
+    store.authentication.origins["jwt"] = lambda _credential: None
+    own = store.make(owner=CAROL, creator=CAROL, local_owner=False, origin=ORIGINS[0])
+    given = store.make(
+        owner=CAROL, creator=Principal("User", "kc-admin"), local_owner=False, origin=ORIGINS[0]
+    )
+    session = store.accepted(own.text).credential
+    store.users["idp-carol"] = User()
+    assert store.refused(own.text).endswith("its owner's name became a local user's")
+    assert store.authentication.no_longer_valid(session, (), NOW) is not None
+    store.accepted(given.text)
 
 
 def test_other_credentials_are_not_judged(store: Store) -> None:
