@@ -5,15 +5,27 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 
 from rivven.errors import ErrorCode
 from rivven.protocol.api import ApiKey
-from rivven.protocol.messages import SaslHandshakeRequest
+from rivven.protocol.messages import CreateDelegationTokenRequest, SaslHandshakeRequest
+from rivven.security.authn.token_text import format_token
 from tests.conformance.client import Client, batch, fresh
 from tests.conformance.live import PROMISED_S
-from tests.conformance.test_oauthbearer import LISTENER, MECHANISM, login, message, refusal, works
+from tests.conformance.test_oauthbearer import (
+    LISTENER,
+    MECHANISM,
+    broker_for,
+    eventually,
+    login,
+    message,
+    refusal,
+    works,
+)
 from tests.conformance.web import web_of
 from tests.conformance.wire import Closed, Refused, Wire
 from tests.shipped.broker import ShippedBroker
@@ -119,6 +131,66 @@ def test_all_older_tokens_of_a_subject_are_revoked_at_once(
     assert "revoked: jwt-subject bob" in refusal(broker, old)
     assert "revoked: jwt-subject bob" in refusal(broker, issuer.token("bob", iat=None))
     login(broker, new).close()
+
+
+def made_token(wire: Wire) -> str:
+    """An API token of whoever is logged in, by Kafka's API 38."""
+    request = CreateDelegationTokenRequest(max_lifetime_ms=-1)
+    answer = wire.call(ApiKey.CREATE_DELEGATION_TOKEN, 3, request)
+    assert answer.error_code == 0
+    return format_token(answer.token_id, answer.hmac)
+
+
+def test_a_token_ends_with_the_jwt_it_was_made_with(broker: ShippedBroker, issuer: ScriptedIssuer) -> None:
+    """By subject and by id, made by Kafka's API and by the Admin API; what others made stays."""
+    now = int(time.time())
+    with login(broker, issuer.token("erin", iat=now - 20)) as wire:
+        by_kafka = made_token(wire)
+    with login(broker, issuer.token("erin", iat=now)) as wire:
+        newer = made_token(wire)
+    answer = web_of(broker).with_token(issuer.token("finn", jti="stolen")).post("/v1/tokens", {"name": "t"})
+    assert answer.status == 201
+    by_web = answer.json["token"]
+    subject = {"value": "erin", "issuer": issuer.url, "issued_before_ms": (now - 10) * 1000}
+    for token, what in (
+        (by_kafka, {"kind": "jwt-subject", **subject}),
+        (by_web, {"kind": "jwt-id", "value": "stolen", "issuer": issuer.url}),
+    ):
+        with login(broker, token) as ends, login(broker, newer) as stays:
+            assert works(ends)
+            answered = revoke(broker, **what)
+            assert closed_within(ends, PROMISED_S)
+            assert time.monotonic() - answered < PROMISED_S
+            assert works(stays)
+        assert f"made with a jwt: revoked: {what['kind']} {what['value']}" in refusal(broker, token)
+        assert web_of(broker).with_token(token).get("/v1/tokens").status == 401
+    login(broker, newer).close()
+
+
+def test_a_token_ends_with_the_issuer_of_its_maker(tmp_path: Path, issuer: ScriptedIssuer) -> None:
+    """Taken out of the file; a start of the broker later it is still so."""
+    path = tmp_path / "issuers.yaml"
+    with ScriptedIssuer(issuer.pki) as second:
+        both = [issuer.settings(prefix="one-"), second.settings(prefix="two-")]
+        path.write_text(yaml.safe_dump({"issuers": both}))
+        with broker_for(tmp_path / "b", issuers_file=str(path)) as broker:
+            tokens = []
+            for source in (issuer, second):
+                with login(broker, source.token()) as wire:
+                    tokens.append(made_token(wire))
+            with login(broker, tokens[0]) as gone, login(broker, tokens[1]) as stays:
+                assert works(gone) and works(stays)
+                path.write_text(yaml.safe_dump({"issuers": both[1:]}))
+                assert closed_within(gone, PROMISED_S)
+                assert works(stays)
+            why = f"made with a jwt: the issuer {issuer.url} is no longer trusted"
+            assert why in refusal(broker, tokens[0])
+            broker.restart()
+            assert why in refusal(broker, tokens[0])
+            login(broker, tokens[1]).close()
+            path.write_text(yaml.safe_dump({"issuers": both}))
+            eventually(lambda: "taken over, 2 issuers" in broker.log.read_text())
+            login(broker, tokens[0]).close()
 
 
 def test_a_user_created_under_the_name_of_an_external_one_ends_its_connections(
