@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from rivven.protocol.api import ApiKey
+from rivven.protocol.messages import CreateDelegationTokenRequest
 from rivven.types import Operation, ResourceType
 from tests.conformance.client import Client
 from tests.conformance.live import KINDS, PROMISED_S, Live, is_refused
 from tests.conformance.process import LogTail
+from tests.conformance.web import web_of
 from tests.conformance.wire import Refused
 from tests.shipped.broker import ShippedBroker
 from tests.shipped.client_certificates import ClientAuthority, ClientFiles
@@ -197,6 +202,42 @@ def test_a_line_in_the_file_ends_live_connections(
         assert live.closed_after(moment) <= PROMISED_S
     assert is_refused(connection)
     admin.revoke_all("fileshop")
+
+
+@pytest.mark.parametrize("how", ["revoked", "denied"])
+def test_a_token_ends_with_the_certificate_it_was_made_with(
+    broker: ShippedBroker, mtls: Connection, authority: ClientAuthority, denied: Path, how: str
+) -> None:
+    """A token of another certificate of the same name stays."""
+    log = LogTail(broker)
+    tokens, files = [], [authority.issue("maker"), authority.issue("maker")]
+    for one in files:
+        with Client(mtls.with_certificate(one)) as maker:
+            request = CreateDelegationTokenRequest(max_lifetime_ms=-1)
+            made = maker.call(ApiKey.CREATE_DELEGATION_TOKEN, 3, request)
+            assert (made.error_code, made.principal_name) == (0, "maker")
+            tokens.append(Account(made.token_id, b64encode(made.hmac).decode()))
+
+    @contextmanager
+    def logged_in(token: Account) -> Iterator[Client]:
+        with Client(broker.connection("sasl_ssl"), login=False) as client:
+            client.login(token, "SCRAM-SHA-256", token_auth=True)
+            yield client
+
+    with logged_in(tokens[0]) as ends, logged_in(tokens[1]) as stays:
+        assert ends.metadata().cluster_id == stays.metadata().cluster_id
+        if how == "revoked":
+            facts = {"kind": "certificate-fingerprint", "value": files[0].fingerprint}
+            assert web_of(broker).post("/v1/revocations", facts).status == 201
+        else:
+            denied.write_text(denied.read_text() + f"sha256:{files[0].fingerprint}\n")
+        assert ends.is_closed(PROMISED_S)
+        assert stays.metadata().cluster_id
+    with pytest.raises(Refused), logged_in(tokens[0]):
+        pass
+    log.wait_for("made with a certificate: ")
+    with logged_in(tokens[1]) as other:
+        assert other.metadata().cluster_id
 
 
 def test_a_file_that_cannot_be_read_changes_nothing(
