@@ -3,9 +3,9 @@ PYTHON ?= python3
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
-# Two workers: the machines this runs on have two cores. One file stays on one worker, so that fixtures that start
-# a broker are shared by the tests of their file.
-WORKERS ?= 2
+# Three workers on two cores: many tests wait for time to pass. One file stays on one worker, so that fixtures that
+# start a broker are shared by the tests of their file.
+WORKERS ?= 3
 PARALLEL := -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help

@@ -18,7 +18,7 @@ from tests.interop.reference import Reference
 from tests.shipped.broker import ShippedBroker
 
 LIFETIME_MS = 2_000
-SECONDS = float(os.environ.get("RIVVEN_REAUTH_SECONDS", "15"))
+SECONDS = float(os.environ.get("RIVVEN_REAUTH_SECONDS", "10"))
 """How long aiokafka produces; a minute in `make nightly`."""
 
 

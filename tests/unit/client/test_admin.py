@@ -55,7 +55,17 @@ WHO = Self_("about the caller")
 ROWS = [
     Route("GET", "/v1/things/{name}", WHO, one, "One", Thing),
     Route("GET", "/v1/things", WHO, many, "Many", Listing[Thing], query=PageQuery),
-    Route("POST", "/v1/things", WHO, echo, "Make", Thing, request=Thing, audited="role_change"),
+    Route(
+        "POST",
+        "/v1/things",
+        WHO,
+        echo,
+        "Make",
+        Thing,
+        request=Thing,
+        audited="role_change",
+        facts=lambda call: {"name": call.body.name},
+    ),
     Route("DELETE", "/v1/things/{name}", WHO, gone, "Delete", status=204, audited="role_change"),
     Route("GET", "/v1/failing/{name}", WHO, failing, "Fail", Thing),
     Route("GET", "/v1/text", WHO, text, "Text", Media("text/plain")),
