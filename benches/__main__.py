@@ -6,7 +6,6 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benches.measures import touch_free_memory
 from benches.report import Report
 from benches.scenarios import Scenarios
 
@@ -32,8 +31,7 @@ def main() -> None:
     )
     given = parser.parse_args()
     report = Report("make bench")
-    touched = touch_free_memory()
-    report.note(f"free memory was written once before measuring ({touched:.0f} s): see benches/measures.py")
+    report.note("memory is warmed before each throughput measurement: see benches/measures.py")
     with tempfile.TemporaryDirectory(prefix="rivven-bench-") as directory:
         scenarios = Scenarios(report, Path(directory), given.seconds)
         for name in given.only or names:

@@ -250,6 +250,7 @@ class Scenarios:
         config = RELAXED if durability == "os-flush" else {}
         broker.make_topic(topic, partitions, config)
         connection = broker.connection(protocol)
+        measures.warm_memory()
         records, speed = measures.produce_megabytes(connection, topic, partitions, size, self._seconds)
         case = f"{size} B, {partitions} partitions, {protocol}"
         self._report.add("produce", broker.name, f"{case}, {durability}", speed, "MB/s")
