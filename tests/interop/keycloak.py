@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -61,9 +62,14 @@ class Keycloak:
 
     def __enter__(self) -> Keycloak:
         with self.log.open("wb") as log:
-            # kc.sh becomes the Java process itself, so that ending it ends all of it.
+            # A session of its own: kc.sh may start Java beside itself, and all of it must end.
             self._process = subprocess.Popen(
-                self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=_environment()
+                self._command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=_environment(),
+                start_new_session=True,
             )
         try:
             self._wait()
@@ -74,7 +80,7 @@ class Keycloak:
 
     def __exit__(self, *_: object) -> None:
         assert self._process is not None
-        self._process.kill()
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     @property
