@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import stat
 import threading
@@ -51,6 +52,35 @@ def test_a_file_is_closed_with_its_last_reference(tmp_path: Path) -> None:
     del file
     if before >= 0:
         assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_large_writes_arrive_whole_however_many_calls_they_take(tmp_path: Path) -> None:
+    file = OsFiles().open(f"{tmp_path}/f", "create")
+    sizes = [10, 3_000_000, 1, 0, 1 << 20, 700_000, 700_000]
+    parts = [bytes([number]) * size for number, size in enumerate(sizes)]
+    assert file.write([memoryview(part) for part in parts], 7) == sum(sizes)
+    assert file.read(10_000_000, 7) == b"".join(parts)
+    assert file.write((parts[1],), 0) == 3_000_000
+    assert file.read(3_000_000, 0) == parts[1]
+
+
+def test_a_large_write_that_fails_on_the_way_is_a_short_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = OsFiles().open(f"{tmp_path}/f", "create")
+    calls: list[int] = []
+    real = os.pwritev
+
+    def full_disk(fd: int, buffers: list[memoryview], position: int) -> int:
+        calls.append(position)
+        if len(calls) > 2:
+            raise OSError(errno.ENOSPC, "full")
+        return real(fd, buffers, position)
+
+    monkeypatch.setattr(os, "pwritev", full_disk)
+    assert file.write((bytes(5 << 20),), 0) == 2 << 20
+    with pytest.raises(OSError, match="full"):
+        file.write((bytes(5 << 20),), 0)
 
 
 @pytest.mark.parametrize("mode", ["read", "write"])
