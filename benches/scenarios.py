@@ -16,6 +16,7 @@ from confluent_kafka.admin import ResourcePatternType
 
 from benches import measures
 from benches.brokers import RELAXED, Measured, Minimal, Rivven, Tansu, tansu_binary
+from benches.idle_loop import IdleLoop
 from benches.report import Report
 from benches.wire import error_codes, produce_request
 from tests.shipped.connection import Account
@@ -40,6 +41,7 @@ class Scenarios:
         self._report, self._directory, self._seconds = report, directory, seconds
         self._number = 0
         self._stolen_before = 0.0
+        self._beside: IdleLoop | None = None
 
     def throughput(self) -> None:
         """Produce and fetch, every size and partition count, each broker beside the others."""
@@ -295,6 +297,11 @@ class Scenarios:
             "loop stalls", rivven.name, case, p999, "ms p99.9", target=f"<= {STALL_TARGET_MS:.0f}"
         )
         self._report.add("loop stalls", rivven.name, f"{case}, longest {worst}".strip(), longest, "ms")
+        assert self._beside is not None
+        p999, longest = self._beside.stop()
+        self._beside = None
+        self._report.add("loop stalls", "idle loop beside it", case, p999 * 1000, "ms p99.9")
+        self._report.add("loop stalls", "idle loop beside it", f"{case}, longest", longest * 1000, "ms")
         stolen = measures.stolen_seconds() - self._stolen_before
         self._report.add("loop stalls", "hypervisor", f"{case}, stolen from all cores", stolen * 1000, "ms")
 
@@ -309,7 +316,11 @@ class Scenarios:
         self._stolen_before = measures.stolen_seconds()
         directory = self._directory / f"rivven-{self._number}"
         with _stopped(Rivven(directory, settings, protocols, authorization).start()) as broker:
+            self._beside = IdleLoop()
             yield broker
+        if self._beside is not None:
+            self._beside.stop()
+            self._beside = None
         shutil.rmtree(directory)  # its pages would be written back while the next broker is measured
 
     @contextlib.contextmanager

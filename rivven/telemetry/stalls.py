@@ -25,7 +25,7 @@ NOT_RUNNING = "waiting for a core, the interpreter or a system call"
 """The cause of a stall during most of which the loop's thread used no CPU: where it stood says nothing
 then."""
 
-STALL_BUCKETS = (0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+STALL_BUCKETS = (0.000_5, 0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class LoopStalls:
