@@ -58,6 +58,7 @@ RULES = (
         {
             "rivven.app.*": "the composition root hands os.urandom out",
             "rivven.log.directory": "default of the ids of a new directory",
+            "rivven.log.sealing": "nonces: one that repeats would open what is sealed",
             "rivven.log.compactor": "names of temporary files and the key of the key map, no decision",
             "rivven.api.groups": "member ids, which only have to be new",
             "rivven.testing.*": "seeded simulations",
