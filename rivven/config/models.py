@@ -30,6 +30,7 @@ from rivven.config.listeners import ListenerConfig, TlsConfig
 from rivven.config.oidc import issuers_problem
 from rivven.config.quotas import RateLimitingConfig, SecurityConfig, ValidationConfig
 from rivven.config.settings import INT_MAX, SettingError, SettingValue
+from rivven.config.storage import StorageConfig
 from rivven.config.topic_settings import topic_config
 from rivven.config.values import FilePath, HostPort, Seconds, Strict, parse_address
 
@@ -84,6 +85,7 @@ class Config(Strict):
     auth: AuthConfig = Field(default=AuthConfig(), description="Authentication.")
     authorization: AuthorizationConfig = Field(default=AuthorizationConfig(), description="Authorisation.")
     audit: AuditConfig = Field(default=AuditConfig(), description="The audit trail.")
+    storage: StorageConfig = Field(default=StorageConfig(), description="What is on the disk.")
     limits: LimitsConfig = Field(default=LimitsConfig(), description="Bounds.")
     rate_limiting: RateLimitingConfig = Field(default=RateLimitingConfig(), description="Rates of requests.")
     validation: ValidationConfig = Field(default=ValidationConfig(), description="Shapes of data.")
@@ -189,6 +191,9 @@ class Config(Strict):
             raise ValueError("metrics.bind: must be a loopback address unless insecure: true")
         if self.admin and self.admin.enabled and self.admin_tls is None and not self.insecure:
             raise ValueError("admin: needs server.tls or admin.tls, or insecure: true at the top")
+        problem = self.storage.problem(self.data_dir)
+        if problem is not None:
+            raise ValueError(f"storage.{problem}")
         self._check_settings()
         return self
 
