@@ -1,16 +1,14 @@
-"""A journal in one local file: the metadata of a single node.
+"""A journal in one local file: the metadata of a single node, sealed when it is given a key.
 
-Driver over the `Files` seam and the directory's committer; it knows frames and records, not what they mean.
+Driver over the `Files` seam and the directory's committer; the bytes are `journal_frames`' and
+`journal_sealing`'s business. One append is one frame, so it is atomic. `durable end` in a frame is the file
+position up to which everything was on stable storage when it was written; after each commit an empty frame
+(a mark) repeats it. So at the next start an unreadable frame can be judged: if a later frame says that its
+bytes were durable they were damaged and the file is refused; if not, it is the torn end of a write nobody was
+told about, and is cut (the cut bytes are kept in a side file).
 
-    file    | "RVNJ" (4) | format version u8 | 0 0 0 | frame | frame | ...
-    frame   | payload length u32 | crc u32 | durable end u64 | payload |                 big-endian
-    payload | record count u32 | per record: key length i32 (-1 null), key, value length i32, value |
-
-The CRC-32C covers length, durable end and payload. One append is one frame, so it is atomic. `durable end` is
-the file position up to which everything was on stable storage when the frame was written; after each commit
-an empty frame (a mark) repeats it. So at the next start an unreadable frame can be judged: if a later frame
-says that its bytes were durable they were damaged and the file is refused; if not, it is the torn end of a
-write nobody was told about, and is cut (the cut bytes are kept in a side file).
+With a key a plain file is read once more and then replaced by a sealed one, unless it must be sealed already.
+Without a key a sealed file is refused.
 
 All writing happens on the commit thread, inside commit rounds; the event loop only hands over payloads.
 """
@@ -24,22 +22,30 @@ import struct
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from functools import partial
 
-from crc32c import crc32c
-
 from rivven.log.committer import NOTHING, Committer, SyncPlan
 from rivven.log.files import File, Files
+from rivven.log.sealing import FrameRefused
 from rivven.log.threads import Threads
+from rivven.machine import journal_frames
 from rivven.machine.journal import JournalCorrupt, JournalFailed
+from rivven.machine.journal_frames import (
+    FILE_HEADER,
+    FRAME,
+    MAGIC,
+    NO_RECORDS,
+    PLAIN_VERSION,
+    Form,
+    Plain,
+    frame,
+    frame_at,
+    payload_of,
+    proof_of_damage,
+    records_of,
+)
+from rivven.machine.journal_sealing import SEALED_VERSION, JournalKey, SealedHeaderRefused
 from rivven.machine.state_machine import JournalRecord
 
 _log = logging.getLogger("rivven.machine")
-
-MAGIC = b"RVNJ"
-FORMAT_VERSION = 1
-FILE_HEADER = MAGIC + bytes((FORMAT_VERSION, 0, 0, 0))
-
-PAYLOAD_BYTES_MAX = 16 * 1024 * 1024
-"""Largest frame: an append larger than this is refused, a longer length in the file is damage."""
 
 PENDING_BYTES_MAX = 64 * 1024 * 1024
 """Payloads waiting for a commit round; beyond it the disk does not keep up and appends are refused."""
@@ -47,27 +53,34 @@ PENDING_BYTES_MAX = 64 * 1024 * 1024
 COMPACTION_BYTES_MIN = 4 * 1024 * 1024
 """The file is not rewritten below this size: reading it back takes a few tens of ms."""
 
-SNAPSHOT_SLICE = 200
-"""Records encoded per turn of the event loop, and per frame, when the journal is rewritten (about 1 ms)."""
-
-_FRAME = struct.Struct(">IIQ")
-_LENGTH = struct.Struct(">i")
-_COUNT = struct.Struct(">I")
-_NO_RECORDS = _COUNT.pack(0)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class LocalJournal:
     """Implements `machine.journal.Journal` and `log.committer.Syncable`. Belongs to the event loop.
 
-    `path` is a file in the directory the committer serves.
+    `path` is a file in the directory the committer serves. With a `key` what is written is sealed; with
+    `plain_refused` as well a plain file is refused too, because this one was sealed before.
     """
 
-    def __init__(self, files: Files, path: str, committer: Committer, threads: Threads) -> None:
+    def __init__(
+        self,
+        files: Files,
+        path: str,
+        committer: Committer,
+        threads: Threads,
+        key: JournalKey | None = None,
+        *,
+        plain_refused: bool = False,
+    ) -> None:
         self._files = files
         self._path = path
         self._committer = committer
         self._threads = threads
+        self._key = key
+        self._plain_refused = plain_refused
+        self._form: Form = Plain()
+        """How the present file stores payloads. Owned by the commit thread after `load`, as is `_end`."""
         self._file: File | None = None
         self._end = 0
         """Where the next frame goes. Owned by the commit thread after `load`."""
@@ -91,57 +104,88 @@ class LocalJournal:
         """All records. Raises JournalCorrupt (file, position, reason) or OSError."""
         self._remove_leftover()
         if not self._files.exists(self._path):
-            self._file, self._end = self._write_file(self._path, [])
+            self._form, self._file, self._end = self._write_file(self._path, [])
         else:
             self._file = self._files.open(self._path, "write")
             # After a failed fsync the cache may hold what the disk does not: believe the disk.
             self._file.forget_cached(0)
             data = self._file.read(self._file.size(), 0)
-            self._check_header(data)
-            self._end = len(FILE_HEADER)
+            self._form = self._form_of(data)
+            self._end = len(self._form.header)
+            payloads: list[bytes] = []
             for payload, end in self._frames(data):
                 for record in self._records(payload):
                     yield record
                 self._end = end
-            if self._end < len(data):
-                self._cut(data)
-            self._file.sync()  # what survived is about to be believed
+                if payload != NO_RECORDS:
+                    payloads.append(payload)
+            if self._key is not None and isinstance(self._form, Plain):
+                self._seal_file(payloads)
+            else:
+                if self._end < len(data):
+                    self._cut(data)
+                self._file.sync()  # what survived is about to be believed
         self._durable = self._base = self._end
 
-    def _check_header(self, data: bytes) -> None:
+    def _form_of(self, data: bytes) -> Form:
         if data[:4] != MAGIC or len(data) < len(FILE_HEADER):
             raise JournalCorrupt(f"{self._path}: position 0: not a metadata journal")
-        if data[4] != FORMAT_VERSION:
+        version = data[4]
+        if version == PLAIN_VERSION:
+            if self._plain_refused:
+                raise JournalCorrupt(f"{self._path}: is plain, though it was sealed before: was it replaced?")
+            return Plain()
+        if version != SEALED_VERSION:
             raise JournalCorrupt(
-                f"{self._path}: written in format {data[4]}, this version reads {FORMAT_VERSION}"
+                f"{self._path}: position 4: written in format {version},"
+                f" this version reads up to {SEALED_VERSION}"
             )
+        if self._key is None:
+            raise JournalCorrupt(f"{self._path}: is sealed, and there is no key to open it with")
+        try:
+            return self._key.form_of(data)
+        except (SealedHeaderRefused, FrameRefused) as error:
+            raise JournalCorrupt(f"{self._path}: position 0: {error}") from None
 
     def _frames(self, data: bytes) -> Iterator[tuple[bytes, int]]:
         """Payload and end position of every frame up to the first invalid one."""
-        position = len(FILE_HEADER)
+        form, position = self._form, self._end
         while position < len(data):
-            payload = _frame_at(data, position)
-            if payload is None:
+            found = frame_at(data, position)
+            if found is None:
                 self._refuse_damage(data, position)
                 return
-            position += _FRAME.size + len(payload)
+            stored, durable = found
+            try:
+                payload = form.read(stored, position, durable)
+            except FrameRefused as error:
+                raise JournalCorrupt(f"{self._path}: position {position}: {error}") from None
+            position += FRAME.size + len(stored)
             yield payload, position
 
     def _records(self, payload: bytes) -> list[JournalRecord]:
         try:
-            return list(_records(payload))
+            return list(records_of(payload))
         except struct.error as error:
             raise JournalCorrupt(f"{self._path}: position {self._end}: {error}") from error
 
     def _refuse_damage(self, data: bytes, position: int) -> None:
         """Raise if any later frame knows that the bytes at `position` were durable."""
-        for later in range(position + 1, len(data) - _FRAME.size + 1):
-            _, _, durable = _FRAME.unpack_from(data, later)
-            if position < durable <= later and _frame_at(data, later) is not None:
-                raise JournalCorrupt(
-                    f"{self._path}: position {position}: a committed frame is damaged"
-                    f" (the frame at {later} proves it was durable)"
-                )
+        later = proof_of_damage(data, position)
+        if later is not None:
+            raise JournalCorrupt(
+                f"{self._path}: position {position}: a committed frame is damaged"
+                f" (the frame at {later} proves it was durable)"
+            )
+
+    def _seal_file(self, payloads: list[bytes]) -> None:
+        """Put a sealed file in the place of a plain one; what was ever cut off a plain one goes too."""
+        side = f"{self._path}.cut"
+        if self._files.exists(side):  # first: once the file is sealed nothing tells that these bytes are not
+            self._files.remove(side)
+            self._files.sync_directory(self._directory)
+        self._form, self._file, self._end = self._write_file(self._path, payloads)
+        _log.warning("%s: was plain, is sealed from now on", self._path)
 
     def _cut(self, data: bytes) -> None:
         assert self._file is not None
@@ -161,8 +205,13 @@ class LocalJournal:
         """See `Journal.append`. Raises JournalFailed when the directory is offline or cannot keep up."""
         if self._failure is not None:
             raise JournalFailed(self._failure.message)
-        payload = _payload(records)
-        if len(payload) > PAYLOAD_BYTES_MAX or self._pending_bytes + len(payload) > PENDING_BYTES_MAX:
+        if self._form.exhausted:
+            raise JournalFailed("the journal's key has sealed as often as it may; it is being rewritten")
+        payload = payload_of(records)
+        if (
+            len(payload) > journal_frames.PAYLOAD_BYTES_MAX
+            or self._pending_bytes + len(payload) > PENDING_BYTES_MAX
+        ):
             raise JournalFailed("the change is too large for the journal")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending.append((payload, future))
@@ -215,7 +264,7 @@ class LocalJournal:
     def _write_round(self, payloads: Sequence[bytes]) -> None:
         """On the commit thread: write, sync, mark. A full disk is cut back and reported; all else raises."""
         assert self._file is not None
-        frames = b"".join(_frame(payload, self._durable) for payload in payloads)
+        frames = _framed(self._form, payloads, self._end, self._durable)
         try:
             _write_all(self._file, frames, self._end)
         except OSError as error:
@@ -236,7 +285,7 @@ class LocalJournal:
     def _write_mark(self) -> None:
         """Say what is durable in a frame that itself need not be: evidence for the next start."""
         assert self._file is not None
-        mark = _frame(_NO_RECORDS, self._durable)
+        mark = _framed(self._form, (NO_RECORDS,), self._end, self._durable)
         try:
             _write_all(self._file, mark, self._end)
             self._end += len(mark)
@@ -248,7 +297,9 @@ class LocalJournal:
     @property
     def compaction_due(self) -> bool:
         """Whether the file has grown to twice what the last rewrite left, and is worth the trouble."""
-        return self._failure is None and self._end > max(COMPACTION_BYTES_MIN, 2 * self._base)
+        if self._failure is not None:
+            return False
+        return self._form.worn or self._end > max(COMPACTION_BYTES_MIN, 2 * self._base)
 
     async def compact(self, records: Iterable[JournalRecord]) -> None:
         """See `Journal.compact`. A full disk leaves the old file in place; raises JournalFailed otherwise."""
@@ -257,8 +308,8 @@ class LocalJournal:
         self._since = []
         payloads: list[bytes] = []
         try:
-            for slice_of_records in _slices(records):
-                payloads.append(_payload(slice_of_records))
+            for slice_of_records in journal_frames.slices(records):
+                payloads.append(payload_of(slice_of_records))
                 await asyncio.sleep(0)
             if self._failure is not None:
                 return
@@ -280,7 +331,7 @@ class LocalJournal:
             fatal = None if error.errno in _FULL else error
             _log.warning("%s: not rewritten: %s", self._path, error)
         else:
-            self._file, self._end = written
+            self._form, self._file, self._end = written
             self._durable = self._end
         self._threads.post(partial(self._switched, fatal, done))
 
@@ -299,15 +350,12 @@ class LocalJournal:
 
     # -- files -----------------------------------------------------------------------------------------------
 
-    def _write_file(self, path: str, payloads: Sequence[bytes]) -> tuple[File, int]:
-        """A whole journal file, durable under its name; returns it with its end."""
-        position = len(FILE_HEADER)
-        parts = [FILE_HEADER]
-        for payload in payloads:
-            frame = _frame(payload, 0)
-            parts.append(frame)
-            position += len(frame)
-        return self._replace(path, parts), position
+    def _write_file(self, path: str, payloads: Sequence[bytes]) -> tuple[Form, File, int]:
+        """A whole journal file, durable under its name; returns it with its form and its end."""
+        form: Form = Plain() if self._key is None else self._key.new_form()
+        position = len(form.header)
+        frames = _framed(form, payloads, position, 0)
+        return form, self._replace(path, (form.header, frames)), position + len(frames)
 
     def _replace(self, path: str, parts: Sequence[bytes]) -> File:
         """Write beside, sync, rename over, sync the directory: a crash leaves the old file or the new one."""
@@ -322,8 +370,12 @@ class LocalJournal:
             self._files.remove(temporary)
             raise
         self._files.rename(temporary, path)
-        self._files.sync_directory(path.rpartition("/")[0] or ".")
+        self._files.sync_directory(self._directory)
         return file
+
+    @property
+    def _directory(self) -> str:
+        return self._path.rpartition("/")[0] or "."
 
     async def close(self) -> None:
         """Wait for what is pending and for a running compaction, then let go of the file."""
@@ -338,57 +390,14 @@ class LocalJournal:
             self._idle.set_result(None)
 
 
-# -- bytes ---------------------------------------------------------------------------------------------------
-
-
-def _payload(records: Sequence[JournalRecord]) -> bytes:
-    parts = [_COUNT.pack(len(records))]
-    for record in records:
-        for field in record:
-            if field is None:
-                parts.append(_LENGTH.pack(-1))
-            else:
-                parts += (_LENGTH.pack(len(field)), field)
+def _framed(form: Form, payloads: Iterable[bytes], position: int, durable_end: int) -> bytes:
+    """The frames of payloads that are to follow each other from a position on."""
+    parts: list[bytes] = []
+    for payload in payloads:
+        part = frame(form.store(payload, position, durable_end), durable_end)
+        parts.append(part)
+        position += len(part)
     return b"".join(parts)
-
-
-def _records(payload: bytes) -> Iterator[JournalRecord]:
-    """The records of a payload whose CRC is right; struct.error for a wrong shape, which only we write."""
-    (count,) = _COUNT.unpack_from(payload, 0)
-    position = _COUNT.size
-    for _ in range(count):
-        key, position = _field(payload, position)
-        value, position = _field(payload, position)
-        yield JournalRecord(key, value)
-
-
-def _field(payload: bytes, position: int) -> tuple[bytes | None, int]:
-    (length,) = _LENGTH.unpack_from(payload, position)
-    position += _LENGTH.size
-    if length < 0:
-        return None, position
-    return payload[position : position + length], position + length
-
-
-def _frame(payload: bytes, durable_end: int) -> bytes:
-    crc = _crc(payload, durable_end)
-    return _FRAME.pack(len(payload), crc, durable_end) + payload
-
-
-def _crc(payload: bytes, durable_end: int) -> int:
-    return int(crc32c(payload, crc32c(struct.pack(">IQ", len(payload), durable_end))))
-
-
-def _frame_at(data: bytes, position: int) -> bytes | None:
-    """The payload of the frame at a position, None if there is no valid one."""
-    if position + _FRAME.size > len(data):
-        return None
-    length, crc, durable = _FRAME.unpack_from(data, position)
-    start = position + _FRAME.size
-    if length > PAYLOAD_BYTES_MAX or start + length > len(data) or durable > position:
-        return None
-    payload = data[start : start + length]
-    return payload if _crc(payload, durable) == crc else None
 
 
 def _write_all(file: File, data: bytes, position: int) -> None:
@@ -400,14 +409,3 @@ def _write_all(file: File, data: bytes, position: int) -> None:
             raise OSError(errno.ENOSPC, "the write made no progress")
         view = view[written:]
         position += written
-
-
-def _slices(records: Iterable[JournalRecord]) -> Iterator[list[JournalRecord]]:
-    part: list[JournalRecord] = []
-    for record in records:
-        part.append(record)
-        if len(part) == SNAPSHOT_SLICE:
-            yield part
-            part = []
-    if part:
-        yield part

@@ -59,6 +59,7 @@ RULES = (
             "rivven.app.*": "the composition root hands os.urandom out",
             "rivven.log.directory": "default of the ids of a new directory",
             "rivven.log.sealing": "nonces: one that repeats would open what is sealed",
+            "rivven.machine.journal_sealing": "keys and nonces, as there",
             "rivven.log.compactor": "names of temporary files and the key of the key map, no decision",
             "rivven.api.groups": "member ids, which only have to be new",
             "rivven.testing.*": "seeded simulations",

@@ -74,6 +74,11 @@ ELSEWHERE = (
         "refusals as a user meets them, and the words of events",
     ),
     Elsewhere(
+        ("rivven.security.keys.provider",),
+        ("unit/security/keys/test_keyring_file.py",),
+        "a seam: every provider runs its conformance suite",
+    ),
+    Elsewhere(
         ("rivven.metadata.families",),
         ("unit/metadata/test_family.py",),
         "a list; what being on it means is tested with a family of the test's own",
@@ -200,6 +205,11 @@ ELSEWHERE = (
         ("rivven.machine.journal", "rivven.machine.state_machine"),
         ("unit/machine/test_runner.py", "unit/machine/test_local_journal.py"),
         "the two protocols the runner joins",
+    ),
+    Elsewhere(
+        ("rivven.machine.journal_frames", "rivven.machine.journal_sealing"),
+        ("unit/machine/test_local_journal.py", "simulation/machine/test_journal_power_loss.py"),
+        "the bytes of the journal's file, cut, flipped and moved there",
     ),
     Elsewhere(
         (

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from crc32c import crc32c
 
 from rivven.log import checkpoint, compaction_swap, epochs, index, producers
-from rivven.machine import local_journal
+from rivven.machine import journal_frames
 from rivven.metadata import records as metadata_records
 from tests.shipped.dev import DevBroker
 
@@ -93,7 +93,7 @@ def test_names_magics_and_versions_are_those_of_the_code() -> None:
             ),
         )
     }
-    assert f'"{local_journal.MAGIC.decode()}"' in PAGE
+    assert f'"{journal_frames.MAGIC.decode()}"' in PAGE
     kinds = {
         kind
         for row in re.findall(r"^\| (`[a-z-]+`(?:, `[a-z-]+`)*) \| `", PAGE, re.MULTILINE)

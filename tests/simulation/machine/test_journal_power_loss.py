@@ -1,7 +1,8 @@
 """The journal under power loss: random appends, rewrites, full disks and crashes against a ledger.
 
-What must hold after every crash: everything acknowledged is there, in order; an append is there whole or not
-at all; nothing that was reported as failed is there while the journal lived on.
+The journal becomes sealed at one of its starts, or never. What must hold after every crash:
+everything acknowledged is there, in order; an append is there whole or not at all; nothing that was reported
+as failed is there while the journal lived on.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import pytest
 
 from rivven.log.committer import Committer
 from rivven.machine.journal import JournalFailed
+from rivven.machine.journal_sealing import JournalKey
 from rivven.machine.local_journal import LocalJournal
 from rivven.machine.state_machine import JournalRecord
 from rivven.testing.files import CrashFiles, Fault, PowerCut
 from rivven.testing.threads import StepThreads
 
 PATH = "/data/metadata.journal"
+KEY = JournalKey(bytes(32), "chacha20-poly1305")
 SEEDS = int(os.environ.get("RIVVEN_SIM_SEEDS", "150"))
 LIVES = 4
 STEPS = 60
@@ -57,18 +60,23 @@ def _outcome(future: asyncio.Future[None]) -> str:
 async def test_power_loss(seed: int) -> None:
     print(f"seed {seed}")
     random_ = random.Random(seed)
+    key = None
     files = CrashFiles()
     files.make_directory("/data")
     files.sync_directory("/")
     ledger = Ledger()
     for life in range(LIVES):
         threads = StepThreads(random_)
-        journal = LocalJournal(files, PATH, Committer(files, "/data", threads, lambda _error: None), threads)
+        if random_.random() < 0.5:  # from one life on the journal is sealed, for good
+            key = KEY
+        committer = Committer(files, "/data", threads, lambda _error: None)
+        journal = LocalJournal(files, PATH, committer, threads, key)
         loaded = []
         async for record in journal.load():
             assert record.key is not None
             loaded.append(record.key)
         ledger.check(loaded, seed)
+        assert files.content(PATH)[4] == (1 if key is None else 2)
         ledger.base, ledger.appended = loaded, []
         await _live(journal, files, threads, random_, ledger, life)
         files.crash(random_)

@@ -21,7 +21,7 @@ from rivven.clock import SystemClock
 from rivven.config.broker_settings import broker_defaults
 from rivven.errors import RivvenError
 from rivven.log.committer import Committer
-from rivven.machine import local_journal
+from rivven.machine import journal_frames, local_journal
 from rivven.machine.local_journal import LocalJournal
 from rivven.machine.state_machine import JournalRecord
 from rivven.metadata import commands as c
@@ -197,7 +197,7 @@ def _equal(one: MetadataImage, other: MetadataImage) -> bool:
 async def test_power_loss(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     print(f"seed {seed}")
     monkeypatch.setattr(local_journal, "COMPACTION_BYTES_MIN", 2_000)
-    monkeypatch.setattr(local_journal, "SNAPSHOT_SLICE", 3)
+    monkeypatch.setattr(journal_frames, "SNAPSHOT_SLICE", 3)
     simulation = Simulation(seed)
     for _ in range(LIVES):
         await simulation.live()

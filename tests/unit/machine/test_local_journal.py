@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import random
 
 import pytest
 
 from rivven.log.committer import Committer
-from rivven.machine import local_journal
+from rivven.machine import journal_frames, journal_sealing, local_journal
 from rivven.machine.journal import JournalCorrupt, JournalFailed
-from rivven.machine.local_journal import FILE_HEADER, LocalJournal
+from rivven.machine.journal_frames import FILE_HEADER
+from rivven.machine.journal_sealing import SEALED_HEADER_BYTES, JournalKey
+from rivven.machine.local_journal import LocalJournal
 from rivven.machine.state_machine import JournalRecord
 from rivven.testing.files import CrashFiles, Fault, PowerCut
 from rivven.testing.threads import StepThreads
 
 PATH = "/data/metadata.journal"
+KEY = JournalKey(bytes(range(32)), "aes-256-gcm")
 
 
 class Disk:
     """A directory with one journal on it, run by hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, key: JournalKey | None = None) -> None:
+        self.key = key
+        self.plain_refused = False
         self.files = CrashFiles()
         self.files.make_directory("/data")
         self.files.sync_directory("/")
@@ -33,8 +39,14 @@ class Disk:
     async def open(self) -> list[JournalRecord]:
         self.threads = StepThreads()
         committer = Committer(self.files, "/data", self.threads, self.failures.append)
-        self.journal = LocalJournal(self.files, PATH, committer, self.threads)
+        self.journal = LocalJournal(
+            self.files, PATH, committer, self.threads, self.key, plain_refused=self.plain_refused
+        )
         return [record async for record in self.journal.load()]
+
+    @property
+    def header_bytes(self) -> int:
+        return len(FILE_HEADER) if self.key is None else SEALED_HEADER_BYTES
 
     async def reopen(self, crash: int | None = None) -> list[JournalRecord]:
         """Open again after kill -9, or after losing power with that seed."""
@@ -54,9 +66,9 @@ def records(*texts: str) -> list[JournalRecord]:
     return [JournalRecord(text.encode(), f"value of {text}".encode()) for text in texts]
 
 
-@pytest.fixture
-async def disk() -> Disk:
-    made = Disk()
+@pytest.fixture(params=[None, KEY], ids=["plain", "sealed"])
+async def disk(request: pytest.FixtureRequest) -> Disk:
+    made = Disk(request.param)
     assert await made.open() == []
     return made
 
@@ -104,7 +116,7 @@ async def test_the_file_cut_at_every_byte_opens_with_whole_frames_only(disk: Dis
     await disk.commit("a")
     await disk.commit("b", "c")
     content = disk.files.content(PATH)
-    for size in range(len(FILE_HEADER), len(content) + 1):
+    for size in range(disk.header_bytes, len(content) + 1):
         disk.files.put(PATH, content[:size])
         loaded = await disk.reopen()
         assert loaded in ([], records("a"), records("a", "b", "c"))
@@ -116,8 +128,9 @@ async def test_a_flipped_bit_in_a_committed_frame_is_refused_with_file_and_posit
     await disk.commit("a")
     await disk.commit("b")
     content = disk.files.content(PATH)
-    last_mark = len(content) - 20  # the empty frame written after the last commit
-    for position in range(len(FILE_HEADER), last_mark):
+    last_mark = len(content) - (20 if disk.key is None else 48)  # the empty frame after the last commit
+    first = 0 if disk.key else disk.header_bytes  # the header of a sealed file has a CRC
+    for position in range(first, last_mark):
         damaged = bytearray(content)
         damaged[position] ^= 0x10
         disk.files.put(PATH, bytes(damaged))
@@ -141,8 +154,8 @@ async def test_another_file_and_a_newer_format_are_refused(disk: Disk) -> None:
     disk.files.restart()
     with pytest.raises(JournalCorrupt, match="not a metadata journal"):
         await disk.open()
-    disk.files.put(PATH, b"RVNJ\x02\0\0\0")
-    with pytest.raises(JournalCorrupt, match="format 2"):
+    disk.files.put(PATH, b"RVNJ\x03\0\0\0")
+    with pytest.raises(JournalCorrupt, match="format 3"):
         await disk.open()
 
 
@@ -214,7 +227,7 @@ async def test_rewriting_replaces_the_file_and_keeps_appends_made_meanwhile(
     disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_journal, "COMPACTION_BYTES_MIN", 1000)
-    monkeypatch.setattr(local_journal, "SNAPSHOT_SLICE", 1)
+    monkeypatch.setattr(journal_frames, "SNAPSHOT_SLICE", 1)
     for number in range(30):
         await disk.commit(f"old {number}")
     assert disk.journal.compaction_due
@@ -249,7 +262,7 @@ async def test_a_full_disk_leaves_the_old_file_when_rewriting(disk: Disk) -> Non
 
 
 async def test_an_append_that_is_too_large_is_refused(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_journal, "PAYLOAD_BYTES_MAX", 100)
+    monkeypatch.setattr(journal_frames, "PAYLOAD_BYTES_MAX", 100)
     with pytest.raises(JournalFailed, match="too large"):
         disk.journal.append(records("x" * 100))
     await disk.commit("fits")
@@ -266,3 +279,150 @@ async def test_close_waits_for_what_is_pending(disk: Disk) -> None:
     with pytest.raises(JournalFailed):
         disk.journal.append(records("b"))
     assert await disk.reopen() == records("a")
+
+
+# -- sealed --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def sealed() -> Disk:
+    made = Disk(KEY)
+    assert await made.open() == []
+    return made
+
+
+async def test_a_sealed_file_shows_no_record_and_a_plain_one_does(sealed: Disk) -> None:
+    plain = Disk()
+    await plain.open()
+    for one in (plain, sealed):
+        await one.commit("marker")
+    assert b"marker" in plain.files.content(PATH)
+    assert b"marker" not in sealed.files.content(PATH)
+
+
+async def test_a_sealed_file_needs_its_key_and_is_not_touched_without(sealed: Disk) -> None:
+    await sealed.commit("a")
+    content = sealed.files.content(PATH)
+    for key, reason in ((None, "is sealed"), (JournalKey(bytes(32), "aes-256-gcm"), "do not open")):
+        sealed.key = key
+        sealed.files.restart()
+        with pytest.raises(JournalCorrupt, match=reason):
+            await sealed.open()
+        assert sealed.files.content(PATH) == content
+
+
+@pytest.mark.parametrize("algorithm", ["aes-256-gcm", "chacha20-poly1305"])
+async def test_the_algorithm_is_the_files_own(algorithm: str) -> None:
+    disk = Disk(JournalKey(bytes(32), algorithm))
+    await disk.open()
+    await disk.commit("a")
+    disk.key = JournalKey(bytes(32), "aes-256-gcm")
+    assert await disk.reopen() == records("a")
+
+
+async def test_a_frame_elsewhere_or_from_another_file_is_refused(sealed: Disk) -> None:
+    await sealed.commit("first")
+    await sealed.commit("other")
+    content = sealed.files.content(PATH)
+    frame_bytes = 16 + 12 + len(journal_frames.payload_of(records("first"))) + 16
+    first = content[SEALED_HEADER_BYTES : SEALED_HEADER_BYTES + frame_bytes]
+    second_at = content.index(content[-48:]) - frame_bytes
+    moved = content[:second_at] + first + content[second_at + frame_bytes :]
+    other = Disk(KEY)
+    await other.open()
+    await other.commit("first")
+    theirs = other.files.content(PATH)
+    for damaged in (moved, content[:SEALED_HEADER_BYTES] + theirs[SEALED_HEADER_BYTES:]):
+        sealed.files.put(PATH, damaged)
+        sealed.files.restart()
+        with pytest.raises(JournalCorrupt, match=r"position \d+: sealed bytes do not open"):
+            await sealed.open()
+
+
+async def test_a_changed_frame_with_a_right_crc_is_refused(sealed: Disk) -> None:
+    await sealed.commit("a")
+    content = bytearray(sealed.files.content(PATH))
+    found = journal_frames.frame_at(bytes(content), SEALED_HEADER_BYTES)
+    assert found is not None
+    stored = bytearray(found[0])
+    stored[-20] ^= 1
+    forged = journal_frames.frame(bytes(stored), found[1])
+    content[SEALED_HEADER_BYTES : SEALED_HEADER_BYTES + len(forged)] = forged
+    sealed.files.put(PATH, bytes(content))
+    sealed.files.restart()
+    with pytest.raises(JournalCorrupt, match="position 88"):
+        await sealed.open()
+
+
+async def plain_disk_with_a_cut() -> Disk:
+    disk = Disk()
+    await disk.open()
+    await disk.commit("a", "b")
+    await disk.commit("c")
+    disk.files.put(PATH, disk.files.content(PATH) + b"torn marker")
+    assert await disk.reopen() == records("a", "b", "c")
+    disk.files.put(PATH, disk.files.content(PATH) + b"torn again")
+    disk.key = KEY
+    return disk
+
+
+async def test_a_plain_file_is_sealed_at_the_first_start_with_a_key_and_stays_so() -> None:
+    disk = await plain_disk_with_a_cut()
+    assert await disk.reopen() == records("a", "b", "c")
+    content = disk.files.content(PATH)
+    assert content[4] == 2
+    assert b"value of" not in content
+    assert not disk.files.exists(PATH + ".cut")
+    await disk.commit("d")
+    assert await disk.reopen(crash=1) == records("a", "b", "c", "d")
+    disk.plain_refused = True
+    assert await disk.reopen(crash=2) == records("a", "b", "c", "d")
+
+
+async def test_power_lost_anywhere_while_a_plain_file_is_sealed_loses_nothing() -> None:
+    for seed in range(30):
+        disk = await plain_disk_with_a_cut()
+        disk.files.restart()
+        disk.files.cut_power_at = disk.files.operations + 1 + seed % 6
+        with contextlib.suppress(PowerCut):
+            await disk.open()
+        assert await disk.reopen(crash=seed) == records("a", "b", "c"), seed
+        assert disk.files.content(PATH)[4] == 2
+        for name in disk.files.list("/data"):
+            assert b"marker" not in disk.files.content(f"/data/{name}"), (seed, name)
+
+
+async def test_a_plain_file_in_the_place_of_a_sealed_one_is_refused(sealed: Disk) -> None:
+    forged = Disk()
+    await forged.open()
+    await forged.commit("an administrator of mine")
+    sealed.files.put(PATH, forged.files.content(PATH))
+    sealed.files.restart()
+    sealed.plain_refused = True
+    with pytest.raises(JournalCorrupt, match="sealed before"):
+        await sealed.open()
+    assert sealed.files.content(PATH) == forged.files.content(PATH)
+
+
+async def test_a_worn_key_asks_for_a_rewrite_and_a_spent_one_refuses_until_then(
+    sealed: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_sealing, "SEALS_MAX", 12)
+    monkeypatch.setattr(journal_sealing, "SEALS_KEPT", 4)
+    for number in range(3):  # a frame and a mark each
+        await sealed.commit(str(number))
+        assert not sealed.journal.compaction_due
+    await sealed.commit("3")
+    assert sealed.journal.compaction_due
+    await sealed.commit("4")
+    with pytest.raises(JournalFailed, match="sealed as often"):
+        sealed.journal.append(records("refused"))
+    before = sealed.files.content(PATH)[:SEALED_HEADER_BYTES]
+    compaction = asyncio.ensure_future(sealed.journal.compact(iter(records("s"))))
+    for _ in range(5):
+        await asyncio.sleep(0)
+        sealed.threads.run_until_idle()
+    await compaction
+    assert sealed.files.content(PATH)[:SEALED_HEADER_BYTES] != before
+    await sealed.commit("t")
+    assert await sealed.reopen() == records("s", "t")
