@@ -32,7 +32,7 @@ COMMANDS = {
     "quota": Place("rivven_cli.quota", "quota", "Set, list and remove quotas."),
     "session": Place("rivven_cli.sessions", "session", "List and end the sessions of clients."),
     "revocation": Place("rivven_cli.revocation", "revocation", "Revoke certificates and JWTs."),
-    "tls": Place("rivven_cli.tls", "tls", "Show which principal a certificate names."),
+    "tls": Place("rivven_cli.tls", "tls", "Make, show and check certificates."),
     "log": Place("rivven_cli.log", "log", "Verify and dump log files of a stopped broker."),
     "config": Place("rivven_cli.config", "config", "Check and show configuration."),
     "completion": Place("rivven_cli.completion", "completion", "Print the completion script of a shell."),

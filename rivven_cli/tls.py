@@ -1,4 +1,4 @@
-"""`rivven tls`: principal-test, which needs no server."""
+"""`rivven tls`: the group, and principal-test. None of its commands needs a server."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from rivven_cli.config import load_config
 from rivven_cli.exits import CommandFailed, Exit
 from rivven_cli.output import output_option, show_one
 from rivven_cli.pem import certificate_in
+from rivven_cli.tls_files import expiry, inspect
 
 
 @click.group()
 def tls() -> None:
     """Certificates."""
+
+
+tls.add_command(inspect)
+tls.add_command(expiry)
 
 
 @tls.command("principal-test")

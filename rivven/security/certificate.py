@@ -28,11 +28,11 @@ class MalformedCertificate(ValueError):
     """Bytes that are not an X.509 certificate."""
 
 
-def certificates_in(pem: str) -> list[bytes]:
-    """The DER bytes of the certificates of a PEM file, in order. Raises MalformedCertificate."""
+def certificates_in(pem: str, most: int = CHAIN_MAX) -> list[bytes]:
+    """The DER bytes of the first `most` certificates of a PEM file, in order. Raises MalformedCertificate."""
     found: list[bytes] = []
     position = pem.find(_BEGIN)
-    while position >= 0 and len(found) < CHAIN_MAX:
+    while position >= 0 and len(found) < most:
         end = pem.find(_END, position)
         if end < 0:
             raise MalformedCertificate("a certificate has no END line")

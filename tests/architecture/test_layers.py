@@ -24,6 +24,8 @@ CLI_MAY_IMPORT = {
     "rivven_cli.passwords": "generates and judges passwords by the broker's rule",
     "rivven_cli.server": "starts the broker",
     "rivven_cli.tls": "shows offline which principal a certificate names",
+    "rivven_cli.tls_authority": "makes certificates offline",
+    "rivven_cli.tls_files": "reads certificates offline",
 }
 
 
