@@ -148,7 +148,16 @@ class RoleDirectory:
     @property
     def version(self) -> int:
         """Rises whenever a role, a binding or a user has changed."""
-        self._refresh()
+        # Asked twice for each decision, so what `_refresh` would find unchanged is compared here.
+        store, users = self._store(), self._users
+        if (
+            store is None
+            or store is not self._seen
+            or store.version != self._seen_stored
+            or self._generation != self._seen_generation
+            or (users is not None and users.version != self._seen_users)
+        ):
+            self._refresh()
         return self._version
 
     def roles_of(self, user: str, groups: tuple[str, ...]) -> tuple[str, ...]:
