@@ -6,7 +6,9 @@ PYTEST := $(BIN)/python -m pytest
 # Three workers on two cores: many tests wait for time to pass. One file stays on one worker, so that fixtures that
 # start a broker are shared by the tests of their file.
 WORKERS ?= 3
-PARALLEL := -n $(WORKERS) --dist loadfile
+# ... and not the files with most tests first: in alphabetical order the unit tests come last and fill the gaps that
+# files with few slow tests leave.
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench nightly lock format clean
