@@ -335,6 +335,8 @@ class Broker:
             logs=lambda: [partition.log for partition in replicas],
             workers=self._cleaner_workers,
             files=self._storage.files,
+            keys=None,
+            claims=set(),
             clock=self._clock,
             dedupe_buffer_bytes=dedupe,
             backoff_ms=backoff,

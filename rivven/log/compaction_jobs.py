@@ -7,11 +7,13 @@ began it: after the loss of that process its next job fails and the pass is give
 
 from __future__ import annotations
 
-from rivven.log.compaction_pass import CompactionPass, PassSettings, Segment
+from rivven.log.compaction_pass import CompactionPass, PassSettings
 from rivven.log.files import OsFiles
+from rivven.log.rewriting import Source, Target
 from rivven.log.worker_jobs import WorkerFailed
 
-_SegmentTuple = tuple[int, int, str, int]
+_Source = tuple[int, int, str, int, bytes | None]
+_Target = tuple[str, bytes | None, bytes | None]
 
 _passes: dict[str, CompactionPass] = {}
 """The pass under way by its tag; at most one, since key maps are what the configured memory is for."""
@@ -19,7 +21,7 @@ _passes: dict[str, CompactionPass] = {}
 
 def compaction_begin(
     tag: str,
-    segments: tuple[_SegmentTuple, ...],
+    sources: tuple[_Source, ...],
     first_dirty_offset: int,
     end_offset: int,
     settings: tuple[int, int, int, dict[int, int], bytes],
@@ -29,18 +31,18 @@ def compaction_begin(
         compaction_end(abandoned)
     compaction = CompactionPass(OsFiles(), PassSettings(*settings))
     _passes[tag] = compaction
-    parts = [Segment(*fields) for fields in segments]
+    parts = [Source(*fields) for fields in sources]
     return (*compaction.map_keys(parts, first_dirty_offset, end_offset),)
 
 
 def compaction_clean(
-    tag: str, group: tuple[_SegmentTuple, ...], target: str
+    tag: str, group: tuple[_Source, ...], target: _Target
 ) -> tuple[bool, int, int, int, int]:
     """Rewrite one group into `target`; returns the fields of `Rewritten`."""
     compaction = _passes.get(tag)
     if compaction is None:
         raise WorkerFailed("the worker that began this compaction is gone")
-    return (*compaction.rewrite([Segment(*fields) for fields in group], target),)
+    return (*compaction.rewrite([Source(*fields) for fields in group], Target(*target)),)
 
 
 def compaction_end(tag: str) -> None:

@@ -1,54 +1,33 @@
 """One compaction pass at work: map the keys of the dirty part, then rewrite group after group of segments.
 
 Runs in a worker process (or inline in a simulation) over the `Files` seam and touches only the `.cleaned`
-files it creates; putting them in place is `compaction_swap`'s and the log's. Every batch's CRC is checked
-before its records are believed: damage raises CorruptMessage with file and position and ends the pass.
+files it creates; putting them in place is `compaction_swap`'s and the log's. Sources may be plain or sealed,
+each with its own key. Damage (see `rewriting`) raises CorruptMessage and ends the pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from rivven.errors import CorruptMessage, StorageFailed
 from rivven.log.compaction_batch import Kept, Rules, clean_batch
 from rivven.log.compaction_map import KeyMap
-from rivven.log.files import Buffer, File, Files
+from rivven.log.files import Files
+from rivven.log.rewriting import SegmentWriter, Source, Target, read_batches, seal_for
 from rivven.records.batch import (
-    HEADER_BYTES,
     BatchHeader,
-    CorruptBatch,
     RecordsUnreadable,
     batch_body,
     batch_spans,
-    crc_matches,
     parse_header,
 )
 from rivven.records.compression import INFLATE_BYTES_MAX
 from rivven.records.record import RecordSpan
 
-READ_BYTES = 4 * 1024 * 1024
-"""Read ahead in one go: large enough to make calls cheap, small beside the key map."""
-
-WRITE_BYTES = 4 * 1024 * 1024
-WRITE_BUFFERS = 512
-"""Batches are collected up to either bound before they are written; the kernel takes at most 1024 at once."""
-
 SPANS_HELD_MAX = 10_000
 """Record positions of one batch held at a time (2 MB); larger batches are walked twice instead."""
-
-POSITION_MAX = 2**31 - 1
-"""Largest position in a segment that its index can hold."""
-
-
-class Segment(NamedTuple):
-    """The part of `compaction.SealedSegment` that a pass needs, in a form that crosses to a worker."""
-
-    base_offset: int
-    end_offset: int
-    path: str
-    size_bytes: int
 
 
 class Mapped(NamedTuple):
@@ -90,7 +69,7 @@ class CompactionPass:
         self._key_map = KeyMap(settings.buffer_bytes, settings.secret)
         self._rules = self._rules_until(0)
 
-    def map_keys(self, segments: Sequence[Segment], first_dirty_offset: int, end_offset: int) -> Mapped:
+    def map_keys(self, segments: Sequence[Source], first_dirty_offset: int, end_offset: int) -> Mapped:
         """Read the keys of the dirty part until it ends or the map is full.
 
         Raises CorruptMessage and OSError.
@@ -99,7 +78,7 @@ class CompactionPass:
         for segment in segments:
             if segment.end_offset <= first_dirty_offset:
                 continue
-            for batch, header in read_batches(self._files.open(segment.path, "read"), segment):
+            for batch, header, _ in read_batches(self._files.open(segment.path, "read"), segment):
                 if header.last_offset < first_dirty_offset or header.is_control or header.is_transactional:
                     continue
                 try:
@@ -111,20 +90,21 @@ class CompactionPass:
                     return self._mapped(full_at, unreadable)
         return self._mapped(end_offset, unreadable)
 
-    def rewrite(self, group: Sequence[Segment], target: str) -> Rewritten:
-        """Write the cleaned records of neighbouring segments to the new file `target` and sync it.
+    def rewrite(self, group: Sequence[Source], target: Target) -> Rewritten:
+        """Write the cleaned records of neighbouring segments to the new file of `target` and sync it.
 
-        Raises CorruptMessage, StorageFailed and OSError; `target` is removed then, as it is when nothing
+        Raises CorruptMessage, StorageFailed and OSError; the file is removed then, as it is when nothing
         changed.
         """
-        writer = _SegmentWriter(self._files.open(target, "new"))
+        seal = seal_for(target)
+        writer = SegmentWriter(self._files.open(target.path, "new"), seal)
         try:
             result = self._rewrite(group, writer)
         except (OSError, CorruptMessage, StorageFailed):
-            self._files.remove(target)
+            self._files.remove(target.path)
             raise
         if not result.changed:
-            self._files.remove(target)
+            self._files.remove(target.path)
         return result
 
     def close(self) -> None:
@@ -170,13 +150,13 @@ class CompactionPass:
             pass
         return batch_spans(header, body)
 
-    def _rewrite(self, group: Sequence[Segment], writer: _SegmentWriter) -> Rewritten:
+    def _rewrite(self, group: Sequence[Source], writer: SegmentWriter) -> Rewritten:
         producers = self._settings.producers
         changed = len(group) > 1
         removed = tombstones_removed = 0
         max_timestamp = -1
         for segment in group:
-            for batch, header in read_batches(self._files.open(segment.path, "read"), segment):
+            for batch, header, _ in read_batches(self._files.open(segment.path, "read"), segment):
                 last_of_producer = producers.get(header.producer_id) == header.last_offset
                 cleaned = clean_batch(batch, header, self._rules, last_of_producer)
                 removed += cleaned.removed
@@ -192,69 +172,3 @@ class CompactionPass:
                 max_timestamp = max(max_timestamp, header.max_timestamp)
         size = writer.finish() if changed else 0
         return Rewritten(changed, size, max_timestamp, removed, tombstones_removed)
-
-
-def read_batches(file: File, segment: Segment) -> Iterator[tuple[memoryview, BatchHeader]]:
-    """The batches of a sealed segment in order, each with its CRC checked. Raises CorruptMessage and
-    OSError."""
-    position = 0
-    window = memoryview(b"")
-    start = 0  # of the window, in the file
-    while position < segment.size_bytes:
-        left = segment.size_bytes - position
-        if start + len(window) - position < min(HEADER_BYTES, left):
-            window, start = memoryview(file.read(min(READ_BYTES, left), position)), position
-        try:
-            header = parse_header(window, position - start)
-            size = header.size_bytes
-            if size > left:
-                raise CorruptBatch("a batch is cut short")
-            if position + size > start + len(window):
-                window = memoryview(file.read(min(max(READ_BYTES, size), left), position))
-                start = position
-            if not crc_matches(window, position - start, header):
-                raise CorruptBatch("CRC-32C does not match")
-        except CorruptBatch as error:
-            raise CorruptMessage(f"{segment.path} at position {position}: {error.message}") from None
-        yield window[position - start : position - start + size], header
-        position += size
-
-
-class _SegmentWriter:
-    """Collects buffers and appends them to one new file."""
-
-    def __init__(self, file: File) -> None:
-        self._file = file
-        self._position = 0
-        self._waiting: list[Buffer] = []
-        self._waiting_bytes = 0
-
-    def add(self, batch: memoryview | bytearray) -> None:
-        if self._position + self._waiting_bytes > POSITION_MAX:
-            raise StorageFailed("the compacted segment is too large for its index")
-        self._waiting.append(batch)
-        self._waiting_bytes += len(batch)
-        if self._waiting_bytes >= WRITE_BYTES or len(self._waiting) >= WRITE_BUFFERS:
-            self._flush()
-
-    def finish(self) -> int:
-        """Write what waits and sync; returns the size of the file."""
-        self._flush()
-        return self._position
-
-    def _flush(self) -> None:
-        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        while waiting:
-            written = self._file.write(waiting, self._position)
-            self._position += written
-            waiting = _after(waiting, written)
-        self._file.sync()  # bit by bit: one sync of a gigabyte would hold up the broker's own commits
-
-
-def _after(buffers: list[Buffer], written: int) -> list[Buffer]:
-    """What is left to write after a write that may have been short."""
-    for index, buffer in enumerate(buffers):
-        if written < len(buffer):
-            return [memoryview(buffer)[written:], *buffers[index + 1 :]]
-        written -= len(buffer)
-    return []

@@ -19,6 +19,7 @@ from uuid import UUID
 from rivven.clock import Clock
 from rivven.errors import CorruptMessage, RivvenError
 from rivven.log import compaction_swap
+from rivven.log.checkpoint import PartitionKey
 from rivven.log.compaction import (
     CleanableView,
     CleaningPlan,
@@ -28,6 +29,13 @@ from rivven.log.compaction import (
 )
 from rivven.log.compaction_swap import PreparedSegment
 from rivven.log.files import Files
+from rivven.log.rewriting_keys import (
+    RewritingKeys,
+    SourceFields,
+    plain_target,
+    sealed_target,
+    source_fields,
+)
 
 FAILURE_PAUSE_MS = 300_000
 """How long a partition is left alone after a failed pass: most causes (a full disk) do not go in seconds."""
@@ -39,7 +47,6 @@ NICENESS = 10
 """The worker yields to the broker and to the workers that clients wait for."""
 
 _log = logging.getLogger("rivven.log")
-_Key = tuple[UUID, int]
 
 
 class CleanableLog(Protocol):
@@ -82,8 +89,11 @@ class CompactionTotals:
 
 
 class Compactor:
-    """Belongs to the event loop. `logs` is asked anew each round; `dedupe_buffer_bytes` bounds the key
-    map."""
+    """Belongs to the event loop. `logs` is asked anew each round; `dedupe_buffer_bytes` bounds the key map.
+
+    `keys` opens and seals segments where there is encryption. `claims` are the partitions whose segments
+    someone is rewriting now: shared with re-encryption, so that neither puts back what the other removed.
+    """
 
     def __init__(
         self,
@@ -91,6 +101,8 @@ class Compactor:
         logs: Callable[[], Iterable[CleanableLog]],
         workers: Workers,
         files: Files,
+        keys: RewritingKeys | None,
+        claims: set[PartitionKey],
         clock: Clock,
         dedupe_buffer_bytes: int,
         backoff_ms: int,
@@ -98,12 +110,14 @@ class Compactor:
         self._logs = logs
         self._workers = workers
         self._files = files
+        self._keys = keys
+        self._claims = claims
         self._clock = clock
         self._dedupe_buffer_bytes = dedupe_buffer_bytes
         self._backoff_seconds = backoff_ms / 1000
-        self._first_dirty: dict[_Key, int] = {}
-        self._uncleanable: set[_Key] = set()
-        self._paused_until_ms: dict[_Key, int] = {}
+        self._first_dirty: dict[PartitionKey, int] = {}
+        self._uncleanable: set[PartitionKey] = set()
+        self._paused_until_ms: dict[PartitionKey, int] = {}
         self.totals = CompactionTotals()
 
     async def run(self) -> None:
@@ -132,17 +146,19 @@ class Compactor:
             self.totals.failures += 1
             _log.error("compaction of %s failed and will be tried again: %s", view.directory, error)
             return False
+        finally:
+            self._claims.discard(key)
         self.totals.passes += finished
         return finished
 
     async def _choose(self) -> tuple[CleanableLog, CleanableView, CleaningPlan] | None:
         now_ms = self._clock.now_ms()
         best: tuple[CleanableLog, CleanableView, CleaningPlan] | None = None
-        present: set[_Key] = set()
+        present: set[PartitionKey] = set()
         for log in list(self._logs()):
             key = (log.topic_id, log.partition)
             present.add(key)
-            if key in self._uncleanable or self._paused_until_ms.get(key, 0) > now_ms:
+            if key in self._uncleanable or key in self._claims or self._paused_until_ms.get(key, 0) > now_ms:
                 continue
             view = self._view(log, now_ms)
             if view is None or not view.segments:
@@ -151,7 +167,19 @@ class Compactor:
             if plan is not None and (best is None or _rank(plan) > _rank(best[2])):
                 best = log, view, plan
         self._forget_all_but(present)
-        return best
+        return None if best is None else self._claimed(best[0], now_ms)
+
+    def _claimed(
+        self, log: CleanableLog, now_ms: int
+    ) -> tuple[CleanableLog, CleanableView, CleaningPlan] | None:
+        """The pass planned anew, the partition claimed: its segments may have been exchanged meanwhile."""
+        key = (log.topic_id, log.partition)
+        view = None if key in self._claims else self._view(log, now_ms)
+        plan = None if view is None else plan_cleaning(view, self._first_dirty[key], now_ms)
+        if view is None or plan is None:
+            return None
+        self._claims.add(key)
+        return log, view, plan
 
     def _view(self, log: CleanableLog, now_ms: int) -> CleanableView | None:
         try:
@@ -161,14 +189,14 @@ class Compactor:
             self._paused_until_ms[log.topic_id, log.partition] = now_ms + FAILURE_PAUSE_MS
             return None
 
-    def _forget_all_but(self, present: set[_Key]) -> None:
+    def _forget_all_but(self, present: set[PartitionKey]) -> None:
         for state in (self._first_dirty, self._paused_until_ms):
             for key in state.keys() - present:
                 del state[key]
         self._uncleanable &= present
         self.totals.uncleanable_partitions = len(self._uncleanable)
 
-    async def _first_dirty_offset(self, key: _Key, directory: str) -> int:
+    async def _first_dirty_offset(self, key: PartitionKey, directory: str) -> int:
         offset = self._first_dirty.get(key)
         if offset is None:
             try:
@@ -202,13 +230,20 @@ class Compactor:
         self, tag: str, log: CleanableLog, view: CleanableView, plan: CleaningPlan
     ) -> int | None:
         """Map, then rewrite every group in offset order: a tombstone must not go before what it deletes."""
-        end_offset = await self._map_keys(tag, view, plan)
+        sources = await asyncio.to_thread(
+            source_fields, self._files, self._keys, log.topic_id, log.partition, plan.segments
+        )
+        end_offset = await self._map_keys(tag, view, plan, sources)
+        done = 0
         for group in group_segments(plan.segments, view.config.segment_bytes, end_offset):
-            if not await self._clean_group(tag, log, view, group):
+            if not await self._clean_group(tag, log, view, group, sources[done : done + len(group)]):
                 return None
+            done += len(group)
         return end_offset
 
-    async def _map_keys(self, tag: str, view: CleanableView, plan: CleaningPlan) -> int:
+    async def _map_keys(
+        self, tag: str, view: CleanableView, plan: CleaningPlan, sources: tuple[SourceFields, ...]
+    ) -> int:
         """The offset up to which the worker's key map reaches."""
         settings = (
             self._clock.now_ms(),
@@ -217,9 +252,8 @@ class Compactor:
             dict(view.producer_last_offsets),
             secrets.token_bytes(32),
         )
-        segments = _plain(plan.segments)
         end_offset, keys, unreadable = await self._workers.run(
-            "compaction_begin", tag, segments, plan.first_dirty_offset, plan.end_offset, settings
+            "compaction_begin", tag, sources, plan.first_dirty_offset, plan.end_offset, settings
         )
         _log.debug("compacting %s: %d keys up to offset %d", view.directory, keys, end_offset)
         if unreadable:
@@ -232,20 +266,30 @@ class Compactor:
         return int(end_offset)
 
     async def _clean_group(
-        self, tag: str, log: CleanableLog, view: CleanableView, group: tuple[SealedSegment, ...]
+        self,
+        tag: str,
+        log: CleanableLog,
+        view: CleanableView,
+        group: tuple[SealedSegment, ...],
+        sources: tuple[SourceFields, ...],
     ) -> bool:
         """Rewrite one group and put it in place; False when the log has changed under it."""
         first, last = group[0], group[-1]
-        target = compaction_swap.cleaned_path(view.directory, first.base_offset, tag)
+        path = compaction_swap.cleaned_path(view.directory, first.base_offset, tag)
+        # What was sealed never becomes plain, even when the topic no longer asks for it.
+        if any(fields[4] is not None for fields in sources):
+            target = sealed_target(self._keys, log.topic_id, log.partition, path)
+        else:
+            target = plain_target(path)
         changed, size, max_timestamp, removed, tombstones = await self._workers.run(
-            "compaction_clean", tag, _plain(group), target
+            "compaction_clean", tag, sources, target
         )
         self.totals.bytes_read += sum(segment.size_bytes for segment in group)
         if not changed:
             return True
-        prepared = PreparedSegment(first.base_offset, last.end_offset, size, max_timestamp, target)
+        prepared = PreparedSegment(first.base_offset, last.end_offset, size, max_timestamp, path)
         if not await log.replace_segments([segment.base_offset for segment in group], prepared):
-            await asyncio.to_thread(self._remove, target)
+            await asyncio.to_thread(self._remove, path)
             return False
         self.totals.bytes_written += size
         self.totals.records_removed += removed
@@ -266,7 +310,3 @@ class Compactor:
 
 def _rank(plan: CleaningPlan) -> tuple[bool, float]:
     return plan.urgent, plan.dirty_ratio
-
-
-def _plain(segments: Sequence[SealedSegment]) -> tuple[tuple[int, int, str, int], ...]:
-    return tuple((s.base_offset, s.end_offset, s.path, s.size_bytes) for s in segments)

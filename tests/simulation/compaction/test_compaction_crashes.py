@@ -17,8 +17,9 @@ from rivven.config.topic_settings import TopicConfig
 from rivven.log import compaction_swap
 from rivven.log.compaction import CleanableView, SealedSegment, group_segments, plan_cleaning
 from rivven.log.compaction_map import ENTRY_BYTES
-from rivven.log.compaction_pass import CompactionPass, PassSettings, Segment
+from rivven.log.compaction_pass import CompactionPass, PassSettings
 from rivven.log.compaction_swap import PreparedSegment
+from rivven.log.rewriting import Source, Target
 from rivven.records.batch import (
     Record,
     RecordsUnreadable,
@@ -164,7 +165,7 @@ class Partition:
         for group in group_segments(plan.segments, CONFIG.segment_bytes, mapped.end_offset):
             base, end = group[0].base_offset, group[-1].end_offset
             target = compaction_swap.cleaned_path(DIRECTORY, base, tag)
-            done = compaction.rewrite(_plain(group), target)
+            done = compaction.rewrite(_plain(group), Target(target))
             self._note_cleaned(base, min(end, mapped.end_offset))  # a cut may let it happen or not
             if not done.changed:
                 continue
@@ -242,8 +243,8 @@ class Partition:
             assert self.now_ms >= first + RETENTION_MS, f"the tombstone of {key!r} at {offset} went too early"
 
 
-def _plain(segments: tuple[SealedSegment, ...]) -> list[Segment]:
-    return [Segment(s.base_offset, s.end_offset, s.path, s.size_bytes) for s in segments]
+def _plain(segments: tuple[SealedSegment, ...]) -> list[Source]:
+    return [Source(s.base_offset, s.end_offset, s.path, s.size_bytes) for s in segments]
 
 
 def crash_and_recover(partition: Partition, random_: random.Random) -> None:

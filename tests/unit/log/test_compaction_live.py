@@ -42,6 +42,8 @@ def compactor_of(directory: LogDirectory, pool: WorkerPool) -> Compactor:
         logs=lambda: directory,
         workers=pool,
         files=OsFiles(),
+        keys=None,
+        claims=set(),
         clock=SystemClock(),
         dedupe_buffer_bytes=1 << 20,
         backoff_ms=5,

@@ -1,0 +1,96 @@
+"""The data keys a worker process needs to rewrite segments, gathered on the broker's side.
+
+A worker never talks to a key store: with each job it gets the data keys of the segments it reads and of the
+one it writes, through a pipe that only the two processes hold. Blocking where it reads files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+from rivven.errors import CorruptMessage
+from rivven.log.compaction import SealedSegment
+from rivven.log.files import Files
+from rivven.log.sealing import (
+    SEGMENT_HEADER_BYTES,
+    KeyUnavailable,
+    Sealer,
+    SegmentHeader,
+    parse_segment_header,
+)
+from rivven.records.batch import CorruptBatch
+
+SourceFields = tuple[int, int, str, int, bytes | None]
+"""The fields of `rewriting.Source`, as a job carries them."""
+TargetFields = tuple[str, bytes | None, bytes | None]
+"""The fields of `rewriting.Target`."""
+
+
+class RewritingKeys(Protocol):
+    """What rewriting needs of the keys (`security.keys.topic_keys.TopicKeys`). Any thread may call."""
+
+    def create(self, topic_id: UUID, partition: int) -> tuple[SegmentHeader, Sealer]:
+        """Header and sealer of a new segment, under the topic's newest key. Raises KeyUnavailable."""
+        ...
+
+    def export(self, header: SegmentHeader) -> bytes:
+        """The data key of a segment, to hand it to a worker of our own. Raises KeyUnavailable."""
+        ...
+
+
+def read_segment_header(
+    files: Files, segment: SealedSegment, topic_id: UUID, partition: int
+) -> SegmentHeader | None:
+    """The header of a sealed segment, None of a plain one. Raises CorruptMessage (also for a segment of
+    another partition) and OSError."""
+    try:
+        header = parse_segment_header(files.open(segment.path, "read").read(SEGMENT_HEADER_BYTES, 0))
+    except CorruptBatch as error:
+        raise CorruptMessage(f"{segment.path} at position 0: {error.message}") from None
+    if header is not None and (header.topic_id, header.partition) != (topic_id, partition):
+        owner = f"{header.topic_id}-{header.partition}"
+        raise CorruptMessage(f"{segment.path} at position 0: the segment belongs to partition {owner}")
+    return header
+
+
+def source_fields(
+    files: Files,
+    keys: RewritingKeys | None,
+    topic_id: UUID,
+    partition: int,
+    segments: Sequence[SealedSegment],
+) -> tuple[SourceFields, ...]:
+    """What a worker needs to read these segments. Raises CorruptMessage, KeyUnavailable and OSError."""
+    found = []
+    for segment in segments:
+        header = read_segment_header(files, segment, topic_id, partition)
+        found.append(fields_of(segment, header, keys))
+    return tuple(found)
+
+
+def fields_of(
+    segment: SealedSegment, header: SegmentHeader | None, keys: RewritingKeys | None
+) -> SourceFields:
+    """What a worker needs to read a segment with this header. Raises KeyUnavailable."""
+    key = None if header is None else _having(keys, segment.path).export(header)
+    return segment.base_offset, segment.end_offset, segment.path, segment.size_bytes, key
+
+
+def sealed_target(keys: RewritingKeys | None, topic_id: UUID, partition: int, path: str) -> TargetFields:
+    """A new file under a data key of its own. Raises KeyUnavailable."""
+    keys = _having(keys, path)
+    header, _ = keys.create(topic_id, partition)
+    return path, header.encode(), keys.export(header)
+
+
+def plain_target(path: str) -> TargetFields:
+    """A new file that stays readable to whoever reads the disk."""
+    return path, None, None
+
+
+def _having(keys: RewritingKeys | None, path: str) -> RewritingKeys:
+    if keys is None:
+        raise KeyUnavailable(f"{path} needs a key, and this broker has no storage.encryption")
+    return keys
