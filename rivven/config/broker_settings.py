@@ -1,8 +1,8 @@
 """The broker settings this node enforces, by Kafka's names, and how they give topics their defaults.
 
-Pure. Ours (without a Kafka name) are max.producer.ids.per.partition and log.dir.reserve.bytes. A row with a
-`file_key` is set by that key of the configuration file and reported under its Kafka name. The defaults are
-Kafka's unless the text says why not.
+Pure. Ours (without a Kafka name) are max.producer.ids.per.partition, log.dir.reserve.bytes and
+log.encryption.enabled. A row with a `file_key` is set by that key of the file and reported under
+its Kafka name. The defaults are Kafka's unless the text says why not.
 """
 
 from __future__ import annotations
@@ -268,9 +268,10 @@ _TOPICS = (
 
 def _topic_default(topic: Setting) -> Setting:
     """The broker setting that gives a topic setting its default; changeable while the broker runs."""
+    assert topic.synonym is not None
     shadowed = topic.synonym in _IN_OTHER_UNITS  # unset by default, so that the coarser names count
     return Setting(
-        name=topic.synonym or topic.name,
+        name=topic.synonym,
         type=topic.type,
         default=None if shadowed else topic.default,
         minimum=topic.minimum,
@@ -278,8 +279,19 @@ def _topic_default(topic: Setting) -> Setting:
         choices=topic.choices,
         doc=f"Default of the topic setting {topic.name}."
         + (" Not set: the next coarser unit counts." * shadowed),
-        file_key="limits.max_message_size" if topic.name == "max.message.bytes" else None,
+        mutable=topic.name not in _FROM_FILE_ONLY,
+        file_key=_KEYS_OF_DEFAULTS.get(topic.name),
     )
+
+
+_KEYS_OF_DEFAULTS = {
+    "max.message.bytes": "limits.max_message_size",
+    "encryption.enabled": "storage.encryption.enabled",
+}
+"""Keys of the configuration file that set the default of a topic setting."""
+
+_FROM_FILE_ONLY = frozenset({"encryption.enabled"})
+"""Defaults that no client can change: whoever may alter settings must not turn encryption off for all."""
 
 
 _IN_OTHER_UNITS: dict[str, tuple[tuple[str, int], ...]] = {
@@ -307,7 +319,7 @@ BROKER_SETTINGS: dict[str, Setting] = table(
             *_NETWORK,
             *_TOPICS,
             *_COARSE,
-            *map(_topic_default, TOPIC_SETTINGS.values()),
+            *(_topic_default(topic) for topic in TOPIC_SETTINGS.values() if topic.synonym),
         ),
         key=lambda setting: setting.name,
     )
@@ -350,7 +362,9 @@ def topic_defaults(broker: Mapping[str, SettingValue]) -> dict[str, str]:
 
 
 def _default_value(topic: Setting, broker: Mapping[str, SettingValue]) -> SettingValue:
-    name = topic.synonym or topic.name
+    name = topic.synonym
+    if name is None:
+        return topic.default
     value = broker.get(name)
     if value is not None:
         return value
@@ -363,5 +377,7 @@ def _default_value(topic: Setting, broker: Mapping[str, SettingValue]) -> Settin
 
 def synonyms_of(topic_setting: str) -> tuple[str, ...]:
     """The broker settings that can give a topic setting its default, the one that counts first."""
-    name = TOPIC_SETTINGS[topic_setting].synonym or topic_setting
+    name = TOPIC_SETTINGS[topic_setting].synonym
+    if name is None:
+        return ()
     return (name, *(coarse for coarse, _factor in _IN_OTHER_UNITS.get(name, ())))

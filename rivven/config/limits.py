@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from rivven.config.broker_settings import BROKER_SETTINGS
-from rivven.config.settings import INT_MAX, Setting
+from rivven.config.settings import INT_MAX
 from rivven.config.values import Seconds, Strict
 
 
@@ -66,10 +66,3 @@ class LimitsConfig(Strict):
     requests_in_flight_per_connection: int = Field(
         default=64, ge=1, le=10_000, description="Requests of one connection worked on at the same time."
     )
-
-
-def limit_value(setting: Setting, limits: LimitsConfig) -> int:
-    """The value of a Kafka setting that a key of `limits` sets, in Kafka's unit."""
-    key = (setting.file_key or "").removeprefix("limits.")
-    value: float = getattr(limits, key)
-    return round(value * 1000) if key.endswith("_secs") else int(value)

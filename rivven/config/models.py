@@ -25,7 +25,8 @@ from rivven.config.broker_settings import (
     parse_broker_settings,
     topic_defaults,
 )
-from rivven.config.limits import LimitsConfig, limit_value
+from rivven.config.file_keys import is_given, value_of
+from rivven.config.limits import LimitsConfig
 from rivven.config.listeners import ListenerConfig, TlsConfig
 from rivven.config.oidc import issuers_problem
 from rivven.config.quotas import RateLimitingConfig, SecurityConfig, ValidationConfig
@@ -103,19 +104,15 @@ class Config(Strict):
 
     @cached_property
     def broker(self) -> Mapping[str, SettingValue]:
-        """Every broker setting by its Kafka name, defaults included, keys of `limits` under their Kafka
-        names."""
-        return MappingProxyType({**broker_defaults(), **self._from_limits(), **self._own_broker_values()})
+        """Every broker setting by its Kafka name, defaults included, keys of the file that set one under
+        the Kafka name."""
+        return MappingProxyType({**broker_defaults(), **self._from_keys(), **self._own_broker_values()})
 
     @cached_property
     def broker_explicit(self) -> frozenset[str]:
         """Kafka names of the broker settings that the file or the environment set."""
-        from_limits = {
-            name
-            for name, setting in BROKER_SETTINGS.items()
-            if setting.file_key and setting.file_key.removeprefix("limits.") in self.limits.model_fields_set
-        }
-        return frozenset(self.broker_overrides) | from_limits
+        by_key = {name for name, setting in BROKER_SETTINGS.items() if is_given(self, setting)}
+        return frozenset(self.broker_overrides) | by_key
 
     @cached_property
     def topic_defaults(self) -> Mapping[str, str]:
@@ -168,11 +165,9 @@ class Config(Strict):
     def _own_broker_values(self) -> dict[str, SettingValue]:
         return parse_broker_settings(self.broker_overrides)
 
-    def _from_limits(self) -> dict[str, SettingValue]:
+    def _from_keys(self) -> dict[str, SettingValue]:
         return {
-            name: limit_value(setting, self.limits)
-            for name, setting in BROKER_SETTINGS.items()
-            if setting.file_key
+            name: value_of(self, setting) for name, setting in BROKER_SETTINGS.items() if setting.file_key
         }
 
     @field_validator("broker_overrides", mode="before")

@@ -46,7 +46,8 @@ class SettingError(ValueError):
 class Setting:
     """A setting of a topic or of the broker.
 
-    `synonym` of a topic setting is the broker setting that gives its default. `mutable` says whether it can
+    `synonym` of a topic setting is the broker setting that gives its default, None where no broker setting
+    does. `maximum` of a text is its number of characters. `mutable` says whether it can
     be changed while the broker runs. `file_key` is the key of the configuration file that sets it when that
     is not the name itself under `broker:` (the Rivven document names it); such a setting has no second place
     in the file.
@@ -76,7 +77,7 @@ class Setting:
             case Kind.LIST:
                 return self._list(text)
             case Kind.STRING:
-                return self._choice(text)
+                return self._choice(self._short(text))
 
     def format(self, value: SettingValue) -> str | None:
         """The text of a value as Kafka writes it; None for a setting that is not set."""
@@ -93,6 +94,8 @@ class Setting:
         """What is accepted, for people: "one of a, b" or "1 to 100" or empty."""
         if self.choices:
             return ("any of " if self.type is Kind.LIST else "one of ") + ", ".join(self.choices)
+        if self.type is Kind.STRING:
+            return "" if self.maximum is None else f"at most {self.maximum} characters"
         if self.minimum is not None and self.maximum is not None:
             return f"{self.minimum} to {self.maximum}"
         return f"at least {self.minimum}" if self.minimum is not None else ""
@@ -130,6 +133,13 @@ class Setting:
         for name in names:
             self._choice(name)
         return names
+
+    def _short(self, text: str) -> str:
+        if self.maximum is not None and len(text) > self.maximum:
+            raise ValueError(f"{len(text)} characters are more than {self.maximum}")
+        if not text.isprintable():
+            raise ValueError("control characters cannot be in it")
+        return text
 
     def _choice(self, text: str) -> str:
         if self.choices and text not in self.choices:

@@ -1,8 +1,8 @@
 """The topic settings this broker enforces, and `TopicConfig`, the values one topic runs with.
 
 Pure. The table feeds parsing, DescribeConfigs, AlterConfigs and the documentation; a setting that nothing
-enforces must not be added here. Names, types and bounds are Kafka's (TopicConfig of Kafka 4.x); the default
-of flush.messages is ours: an acknowledgement means durable.
+enforces must not be added here. Names, types and bounds are Kafka's (TopicConfig of Kafka 4.x), but for
+encryption.*, which is ours, and the default of flush.messages: an acknowledgement means durable.
 """
 
 from __future__ import annotations
@@ -41,6 +41,22 @@ TOPIC_SETTINGS: dict[str, Setting] = table(
         synonym="log.cleaner.delete.retention.ms",
         doc="How long compaction keeps a record with a null value (a deletion mark) after it was first "
         "cleaned.",
+    ),
+    Setting(
+        name="encryption.enabled",
+        type=Kind.BOOLEAN,
+        default=False,
+        synonym="log.encryption.enabled",
+        doc="Whether what is written from now on is encrypted on disk. What is there already stays as it is "
+        "until `rivven keys reencrypt`.",
+    ),
+    Setting(
+        name="encryption.key",
+        type=Kind.STRING,
+        default="",
+        maximum=2_048,
+        doc="The provider's key that the next topic key is wrapped with, by the name it has there; empty for "
+        "the one of storage.encryption.",
     ),
     Setting(
         name="file.delete.delay.ms",
@@ -209,6 +225,8 @@ class TopicConfig:
     cleanup_policy: frozenset[str] = frozenset({"delete"})
     compression_type: str = "producer"
     delete_retention_ms: int = 86_400_000
+    encryption_enabled: bool = False
+    encryption_key: str = ""
     file_delete_delay_ms: int = 60_000
     flush_messages: int = 1
     flush_ms: int = LONG_MAX

@@ -123,11 +123,13 @@ def test_the_finest_unit_that_is_set_gives_the_retention_time(broker: dict[str, 
 
 
 def test_every_topic_setting_has_a_broker_setting_that_gives_its_default() -> None:
+    without, fixed = {"encryption.key"}, {"encryption.enabled"}
     for name, setting in TOPIC_SETTINGS.items():
         for synonym in synonyms_of(name):
             assert synonym in BROKER_SETTINGS
-        assert BROKER_SETTINGS[setting.synonym or name].mutable
-    assert synonyms_of("segment.ms") == ("log.roll.ms", "log.roll.hours")
+        assert (setting.synonym is None) is (name in without)
+        if setting.synonym is not None:
+            assert BROKER_SETTINGS[setting.synonym].mutable is (name not in fixed)
 
 
 def test_an_unknown_or_bad_broker_setting_is_refused() -> None:
@@ -142,3 +144,17 @@ def test_bounds_are_told_in_words() -> None:
     assert TOPIC_SETTINGS["retention.ms"].bounds == "at least -1"
     assert TOPIC_SETTINGS["cleanup.policy"].bounds == "any of compact, delete"
     assert Setting(name="x", type=Kind.STRING, default="", doc="").bounds == ""
+
+
+@pytest.mark.parametrize("text", ["x" * 2_049, "two\nlines", "nul\0"])
+def test_a_text_is_bounded_and_printable(text: str) -> None:
+    with pytest.raises(ValueError, match="characters"):
+        TOPIC_SETTINGS["encryption.key"].parse(text)
+    assert TOPIC_SETTINGS["encryption.key"].parse("arn:aws:kms:eu:1:key/2") == "arn:aws:kms:eu:1:key/2"
+    assert TOPIC_SETTINGS["encryption.key"].bounds == "at most 2048 characters"
+
+
+def test_a_topic_setting_without_a_broker_setting_has_no_synonym() -> None:
+    assert synonyms_of("encryption.key") == ()
+    assert "encryption.key" not in BROKER_SETTINGS
+    assert not BROKER_SETTINGS["log.encryption.enabled"].mutable
