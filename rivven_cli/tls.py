@@ -10,6 +10,7 @@ from rivven_cli.config import load_config
 from rivven_cli.exits import CommandFailed, Exit
 from rivven_cli.output import output_option, show_one
 from rivven_cli.pem import certificate_in
+from rivven_cli.tls_authority import crl, init_ca, issue
 from rivven_cli.tls_files import expiry, inspect
 
 
@@ -18,8 +19,8 @@ def tls() -> None:
     """Certificates."""
 
 
-tls.add_command(inspect)
-tls.add_command(expiry)
+for command in (init_ca, issue, crl, inspect, expiry):
+    tls.add_command(command)
 
 
 @tls.command("principal-test")

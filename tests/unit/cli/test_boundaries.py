@@ -21,6 +21,7 @@ MAY_IMPORT_THE_BROKER = {
     "passwords.py",
     "main.py",
     "tls.py",
+    "tls_authority.py",
     "tls_files.py",
 }
 
