@@ -14,6 +14,7 @@ from uuid import UUID
 from rivven.config.topic_settings import TopicConfig, topic_config
 from rivven.errors import RivvenError
 from rivven.log.directory import LogDirectory
+from rivven.log.sealing import SegmentKeys
 from rivven.replication.partition import Partition
 
 _log = logging.getLogger("rivven.replication")
@@ -46,6 +47,14 @@ class ImageView(Protocol):
     def topics(self) -> Mapping[str, TopicView]: ...
 
 
+class TopicKeys(SegmentKeys, Protocol):
+    """What of the keys is needed here, beside what the log needs of them."""
+
+    async def forget(self, topic_id: UUID) -> None:
+        """Destroy the keys of a deleted topic. Raises RivvenError."""
+        ...
+
+
 class _HostedTopic:
     __slots__ = ("internal", "partitions", "topic_id", "version")
 
@@ -57,10 +66,16 @@ class _HostedTopic:
 
 
 class Replicas:
-    """Belongs to the event loop; creation and deletion of directories are serialised by one lock."""
+    """Belongs to the event loop; creation and deletion of directories are serialised by one lock.
 
-    def __init__(self, directory: LogDirectory, topic_defaults: Mapping[str, str]) -> None:
+    `keys` are None where nothing was ever encrypted.
+    """
+
+    def __init__(
+        self, directory: LogDirectory, topic_defaults: Mapping[str, str], keys: TopicKeys | None = None
+    ) -> None:
         self._directory = directory
+        self._keys = keys
         self._defaults = topic_defaults
         self._topics: dict[str, _HostedTopic] = {}
         self._lock = asyncio.Lock()
@@ -100,26 +115,42 @@ class Replicas:
 
         Raises RivvenError (KAFKA_STORAGE_ERROR) when the directory cannot hold it.
         """
+        await self._prepare((topic,))
         async with self._lock:
             await self._host(topic)
 
     async def sync_with(self, image: ImageView) -> None:
         """Create, grow, reconfigure and delete so that what is hosted equals the image."""
+        topics = image.topics
+        await self._prepare([topic for topic in topics.values() if not self._up_to_date(topic)])
         async with self._lock:
-            topics = image.topics
             for name, hosted in list(self._topics.items()):
                 current = topics.get(name)
                 if current is None or current.topic_id != hosted.topic_id:
                     await self._remove(name)
             for count, topic in enumerate(list(topics.values())):
-                known = self._topics.get(topic.name)
-                if known is None or known.version != topic.version:
+                if not self._up_to_date(topic):
                     try:
                         await self._host(topic)
                     except RivvenError as error:
                         _log.error("cannot host topic %s: %s", topic.name, error)
                 if count % LOADS_PER_TURN == LOADS_PER_TURN - 1:
                     await asyncio.sleep(0)
+
+    def _up_to_date(self, topic: TopicView) -> bool:
+        known = self._topics.get(topic.name)
+        return known is not None and (known.topic_id, known.version) == (topic.topic_id, topic.version)
+
+    async def _prepare(self, topics: Iterable[TopicView]) -> None:
+        """Have the keys of topics at hand; outside the lock, as a provider may take its time."""
+        if self._keys is None:
+            return
+        wanted: dict[UUID, str | None] = {}
+        for topic in topics:
+            config = topic_config(topic.configs, self._defaults)
+            wanted[topic.topic_id] = config.encryption_key if config.encryption_enabled else None
+        if wanted:
+            await self._keys.prepare(wanted)
 
     def reconfigure_all(self, defaults: Mapping[str, str], topics: Iterable[TopicView]) -> None:
         """Broker-wide topic defaults changed: every log takes its new configuration."""
@@ -165,9 +196,16 @@ class Replicas:
         self.version += 1
         for partition in hosted.partitions:
             partition.retire()
+        gone = True
         for partition in hosted.partitions:
             try:
                 await self._directory.delete_partition(hosted.topic_id, partition.index)
             except (RivvenError, OSError) as error:
                 # The name is gone; `retain_only` removes what is left at the next start.
                 _log.error("cannot delete %s-%d: %s", name, partition.index, error)
+                gone = False
+        if gone and self._keys is not None:
+            try:
+                await self._keys.forget(hosted.topic_id)
+            except (RivvenError, OSError) as error:
+                _log.error("cannot destroy the keys of the deleted topic %s: %s", name, error)

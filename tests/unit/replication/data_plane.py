@@ -15,7 +15,7 @@ from rivven.config.broker_settings import topic_defaults
 from rivven.log.directory import LogDirectory
 from rivven.records.batch import Record, build_batch, parse_header
 from rivven.replication.partition import Partition
-from rivven.replication.replicas import Replicas
+from rivven.replication.replicas import Replicas, TopicKeys
 from rivven.testing.files import CrashFiles
 from rivven.testing.threads import StepThreads
 
@@ -60,12 +60,12 @@ class Image:
 class DataPlane:
     """A log directory, its partitions, and the hand that turns their threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: TopicKeys | None = None) -> None:
         self.files = CrashFiles()
         self.threads = StepThreads()
         self.clock = StillClock()
         self.directory = LogDirectory.open("/data", self.files, self.threads, self.clock, node_id=1)
-        self.replicas = Replicas(self.directory, topic_defaults({}))
+        self.replicas = Replicas(self.directory, topic_defaults({}), keys)
         self.image = Image({})
 
     async def settle(self) -> None:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import logging
-from uuid import uuid4
+from collections.abc import Mapping
+from uuid import UUID, uuid4
 
 import pytest
 
 from rivven.config.broker_settings import topic_defaults
 from rivven.errors import ErrorCode, RivvenError
+from rivven.log.sealing import KeyUnavailable, Sealer, SegmentHeader
 from rivven.testing.files import Fault
 from tests.unit.replication.data_plane import DataPlane, Image, View, append
 
@@ -81,3 +83,84 @@ async def test_a_topic_the_disk_cannot_hold_fails_alone(
         await plane.run(plane.replicas.sync_with(Image({"broken": broken, "fine": fine})))
     assert "broken" in caplog.text
     assert plane.replicas.partition("broken", 0) is None
+
+
+# -- keys ----------------------------------------------------------------------------------------------------
+
+
+class RecordedKeys:
+    """Implements `TopicKeys` without any key: what was asked, in order, and what stood on the disk then."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, object]] = []
+        self.plane: DataPlane
+
+    async def prepare(self, topics: Mapping[UUID, str | None]) -> None:
+        self.asked.append(("prepare", dict(topics)))
+        hosted = {one.topic_id for one in self.plane.replicas}
+        self.asked += [("was hosted", topic_id) for topic_id in topics if topic_id in hosted]
+
+    async def forget(self, topic_id: UUID) -> None:
+        names = self.plane.files.list("/data/partitions")
+        assert not any(name.startswith(str(topic_id)) and "deleted" not in name for name in names)
+        self.asked.append(("forget", topic_id))
+
+    def create(self, topic_id: UUID, partition: int) -> tuple[SegmentHeader, Sealer]:
+        raise KeyUnavailable("there is none")
+
+    def sealer(self, header: SegmentHeader) -> Sealer:
+        raise KeyUnavailable("there is none")
+
+
+@pytest.fixture
+def keyed() -> tuple[DataPlane, RecordedKeys]:
+    keys = RecordedKeys()
+    plane = DataPlane(keys)
+    keys.plane = plane
+    return plane, keys
+
+
+async def test_keys_are_prepared_before_partitions_are_opened_and_all_at_once_at_a_start(
+    keyed: tuple[DataPlane, RecordedKeys],
+) -> None:
+    plane, keys = keyed
+    plain, sealed = View("plain"), View("sealed", 2, {"encryption.enabled": "true"})
+    own = View("own", configs={"encryption.enabled": "true", "encryption.key": "theirs"})
+    image = Image({one.name: one for one in (plain, sealed, own)})
+    await plane.run(plane.replicas.sync_with(image))
+    wanted = {plain.topic_id: None, sealed.topic_id: "", own.topic_id: "theirs"}
+    assert keys.asked == [("prepare", wanted)]
+    await plane.run(plane.replicas.sync_with(image))
+    assert len(keys.asked) == 1, "nothing changed"
+
+
+async def test_a_topic_switched_on_is_prepared_before_its_logs_hear_of_it(
+    keyed: tuple[DataPlane, RecordedKeys],
+) -> None:
+    plane, keys = keyed
+    topic = await plane.topic("t")
+    keys.asked.clear()
+    changed = dataclasses.replace(topic, version=2, configs={"encryption.enabled": "true"})
+    await plane.run(plane.replicas.ensure(changed))
+    assert keys.asked == [("prepare", {topic.topic_id: ""}), ("was hosted", topic.topic_id)]
+
+
+async def test_keys_are_destroyed_once_the_partitions_are_gone(
+    keyed: tuple[DataPlane, RecordedKeys],
+) -> None:
+    plane, keys = keyed
+    topic = await plane.topic("t", 3)
+    await plane.run(plane.replicas.sync_with(Image({})))
+    assert keys.asked[-1] == ("forget", topic.topic_id)
+
+
+async def test_keys_of_partitions_that_could_not_be_removed_are_kept_for_the_next_start(
+    keyed: tuple[DataPlane, RecordedKeys], caplog: pytest.LogCaptureFixture
+) -> None:
+    plane, keys = keyed
+    topic = await plane.topic("t")
+    plane.files.faults.append(Fault("rename", path=str(topic.topic_id)))
+    with caplog.at_level(logging.ERROR):
+        await plane.run(plane.replicas.sync_with(Image({})))
+    assert "cannot delete t-0" in caplog.text
+    assert ("forget", topic.topic_id) not in keys.asked
