@@ -1,4 +1,4 @@
-"""What to compact and when: the pure plan of one compaction pass over a partition's sealed segments.
+"""What to compact and when: the pure plan of one compaction pass over a partition's closed segments.
 
 It reads no file and knows no record; `compaction_batch` decides about records, `compaction_pass` does the
 work. Terms are Kafka's: the log below the *first dirty offset* has been cleaned before, what follows is
@@ -18,7 +18,7 @@ OFFSET_RANGE_MAX = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class SealedSegment:
+class ClosedSegment:
     """A segment that is no longer written. `end_offset` is the base of the next one. Sizes in bytes,
     times in ms.
 
@@ -43,7 +43,7 @@ class CleanableView:
     """
 
     directory: str
-    segments: tuple[SealedSegment, ...]
+    segments: tuple[ClosedSegment, ...]
     config: TopicConfig
     producer_last_offsets: Mapping[int, int]
 
@@ -55,7 +55,7 @@ class CleaningPlan:
     `urgent` says that max.compaction.lag.ms is exceeded; `dirty_ratio` is between 0 and 1.
     """
 
-    segments: tuple[SealedSegment, ...]
+    segments: tuple[ClosedSegment, ...]
     first_dirty_offset: int
     end_offset: int
     dirty_ratio: float
@@ -87,7 +87,7 @@ def plan_cleaning(view: CleanableView, first_dirty_offset: int, now_ms: int) -> 
     )
 
 
-def _old_enough(segments: tuple[SealedSegment, ...], now_ms: int, lag_ms: int) -> tuple[SealedSegment, ...]:
+def _old_enough(segments: tuple[ClosedSegment, ...], now_ms: int, lag_ms: int) -> tuple[ClosedSegment, ...]:
     """The segments before the first one that holds a record younger than the lag."""
     if lag_ms <= 0:
         return segments
@@ -97,7 +97,7 @@ def _old_enough(segments: tuple[SealedSegment, ...], now_ms: int, lag_ms: int) -
     return segments
 
 
-def _is_urgent(dirty: Sequence[SealedSegment], now_ms: int, lag_ms: int) -> bool:
+def _is_urgent(dirty: Sequence[ClosedSegment], now_ms: int, lag_ms: int) -> bool:
     if lag_ms >= LONG_MAX:
         return False
     known = [segment.first_timestamp for segment in dirty if segment.first_timestamp >= 0]
@@ -105,16 +105,16 @@ def _is_urgent(dirty: Sequence[SealedSegment], now_ms: int, lag_ms: int) -> bool
 
 
 def group_segments(
-    segments: Sequence[SealedSegment], segment_bytes: int, below: int
-) -> list[tuple[SealedSegment, ...]]:
+    segments: Sequence[ClosedSegment], segment_bytes: int, below: int
+) -> list[tuple[ClosedSegment, ...]]:
     """Neighbours to be merged into one new segment each, in offset order, of the segments that begin
     before `below`.
 
     A group holds at most `segment_bytes` (a larger single segment stays alone) and spans at most 2^31-1
     offsets.
     """
-    groups: list[tuple[SealedSegment, ...]] = []
-    group: list[SealedSegment] = []
+    groups: list[tuple[ClosedSegment, ...]] = []
+    group: list[ClosedSegment] = []
     size = 0
     for segment in segments:
         if segment.base_offset >= below:

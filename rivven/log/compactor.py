@@ -23,7 +23,7 @@ from rivven.log.checkpoint import PartitionKey
 from rivven.log.compaction import (
     CleanableView,
     CleaningPlan,
-    SealedSegment,
+    ClosedSegment,
     group_segments,
     plan_cleaning,
 )
@@ -59,7 +59,7 @@ class CleanableLog(Protocol):
     def partition(self) -> int: ...
 
     def cleanable(self, now_ms: int) -> CleanableView | None:
-        """The sealed part of a compacted, online log; None when there is nothing to look at."""
+        """The closed part of a compacted, online log; None when there is nothing to look at."""
         ...
 
     async def replace_segments(self, old: Sequence[int], prepared: PreparedSegment) -> bool:
@@ -270,14 +270,14 @@ class Compactor:
         tag: str,
         log: CleanableLog,
         view: CleanableView,
-        group: tuple[SealedSegment, ...],
+        group: tuple[ClosedSegment, ...],
         sources: tuple[SourceFields, ...],
     ) -> bool:
         """Rewrite one group and put it in place; False when the log has changed under it."""
         first, last = group[0], group[-1]
         path = compaction_swap.cleaned_path(view.directory, first.base_offset, tag)
         # What was sealed never becomes plain, even when the topic no longer asks for it.
-        if any(fields[4] is not None for fields in sources):
+        if view.config.encryption_enabled or any(fields[4] is not None for fields in sources):
             target = sealed_target(self._keys, log.topic_id, log.partition, path)
         else:
             target = plain_target(path)

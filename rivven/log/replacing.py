@@ -1,6 +1,7 @@
-"""Compaction's hold on a log: what may be cleaned, and putting a compacted segment in place of others.
+"""What may be rewritten of a log, and putting a rewritten segment in place of others.
 
-Part of `PartitionLog`. The swap itself, and what recovery makes of an interrupted one, is `compaction_swap`.
+For compaction and re-encryption. Part of `PartitionLog`. The swap itself, and what recovery makes of an
+interrupted one, is `compaction_swap`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rivven.errors import StorageFailed
 from rivven.log import compaction_swap
-from rivven.log.compaction import CleanableView, SealedSegment
+from rivven.log.compaction import CleanableView, ClosedSegment
 from rivven.log.compaction_swap import PreparedSegment
 from rivven.log.files import File
 from rivven.log.host import Host
@@ -34,6 +35,17 @@ def cleanable(log: PartitionLog, now_ms: int) -> CleanableView | None:
             log.roll(now_ms)
         except StorageFailed:
             return None
+    segments = closed_segments(log, loaded)
+    if not segments or loaded.replacing:
+        return None
+    last_offsets = {
+        producer_id: entry.batches[-1].last_offset for producer_id, entry in loaded.producers if entry.batches
+    }
+    return CleanableView(log.path, tuple(segments), log.config, last_offsets)
+
+
+def closed_segments(log: PartitionLog, loaded: LoadedLog) -> list[ClosedSegment]:
+    """From the first on, the segments that are no longer written, durable and acknowledgeable as a whole."""
     # The saved recovery point, not the current one: recovery accepts holes in the offsets only below it.
     bound = min(log.acknowledgeable_end, loaded.saved_recovery_point)
     segments = []
@@ -42,7 +54,7 @@ def cleanable(log: PartitionLog, now_ms: int) -> CleanableView | None:
         if end > bound:
             break
         segments.append(
-            SealedSegment(
+            ClosedSegment(
                 segment.base_offset,
                 end,
                 segment.data.path,
@@ -51,12 +63,7 @@ def cleanable(log: PartitionLog, now_ms: int) -> CleanableView | None:
                 max(segment.max_timestamp, -1),
             )
         )
-    if not segments or loaded.replacing:
-        return None
-    last_offsets = {
-        producer_id: entry.batches[-1].last_offset for producer_id, entry in loaded.producers if entry.batches
-    }
-    return CleanableView(log.path, tuple(segments), log.config, last_offsets)
+    return segments
 
 
 async def replace_segments(log: PartitionLog, old: Sequence[int], prepared: PreparedSegment) -> bool:
@@ -94,7 +101,7 @@ async def _replace(
 
 
 def _segments_with(loaded: LoadedLog, old: Sequence[int], prepared: PreparedSegment) -> list[Segment]:
-    """The sealed segments with these base offsets, empty unless all are there, one after the other."""
+    """The closed segments with these base offsets, empty unless all are there, one after the other."""
     bases = [segment.base_offset for segment in loaded.segments[:-1]]
     if not old or old[0] not in bases:
         return []

@@ -11,7 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from rivven.errors import CorruptMessage
-from rivven.log.compaction import SealedSegment
+from rivven.log.compaction import ClosedSegment
 from rivven.log.files import Files
 from rivven.log.sealing import (
     SEGMENT_HEADER_BYTES,
@@ -41,7 +41,7 @@ class RewritingKeys(Protocol):
 
 
 def read_segment_header(
-    files: Files, segment: SealedSegment, topic_id: UUID, partition: int
+    files: Files, segment: ClosedSegment, topic_id: UUID, partition: int
 ) -> SegmentHeader | None:
     """The header of a sealed segment, None of a plain one. Raises CorruptMessage (also for a segment of
     another partition) and OSError."""
@@ -60,7 +60,7 @@ def source_fields(
     keys: RewritingKeys | None,
     topic_id: UUID,
     partition: int,
-    segments: Sequence[SealedSegment],
+    segments: Sequence[ClosedSegment],
 ) -> tuple[SourceFields, ...]:
     """What a worker needs to read these segments. Raises CorruptMessage, KeyUnavailable and OSError."""
     found = []
@@ -71,7 +71,7 @@ def source_fields(
 
 
 def fields_of(
-    segment: SealedSegment, header: SegmentHeader | None, keys: RewritingKeys | None
+    segment: ClosedSegment, header: SegmentHeader | None, keys: RewritingKeys | None
 ) -> SourceFields:
     """What a worker needs to read a segment with this header. Raises KeyUnavailable."""
     key = None if header is None else _having(keys, segment.path).export(header)
@@ -94,3 +94,20 @@ def _having(keys: RewritingKeys | None, path: str) -> RewritingKeys:
     if keys is None:
         raise KeyUnavailable(f"{path} needs a key, and this broker has no storage.encryption")
     return keys
+
+
+def key_ids_on_disk(files: Files, partitions_path: str, topic_id: UUID) -> set[bytes]:
+    """Topic keys that segment files of a topic name, whatever is open. Raises CorruptMessage and OSError."""
+    found: set[bytes] = set()
+    for name in files.list(partitions_path):
+        owner, _, partition = name.rpartition("-")
+        if owner != str(topic_id) or not partition.isdecimal():
+            continue
+        directory = f"{partitions_path}/{name}"
+        for file in files.list(directory):
+            if file.endswith((".log", ".swap")):
+                segment = ClosedSegment(0, 0, f"{directory}/{file}", 0)
+                header = read_segment_header(files, segment, topic_id, int(partition))
+                if header is not None:
+                    found.add(header.topic_key_id)
+    return found

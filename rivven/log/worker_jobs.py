@@ -22,6 +22,7 @@ JOBS = {
     "compaction_begin": "rivven.log.compaction_jobs",
     "compaction_clean": "rivven.log.compaction_jobs",
     "compaction_end": "rivven.log.compaction_jobs",
+    "reencrypt_part": "rivven.log.reencryption_jobs",
 }
 """Function name to the module that defines it."""
 

@@ -1,30 +1,35 @@
-"""Compaction under crashes: whatever happens at whatever operation, the log says what a model says.
+"""Compaction and re-encryption under crashes: whatever happens when, the log says what a model says.
 
-A partition is a directory of sealed segments in `CrashFiles`. Histories of keys, values and tombstones grow
-between compactions; power is cut at chosen operations of a pass, of its swaps and of the recovery after it.
-After every recovery the invariants of `Model.check` must hold. Failures print their seed.
+A partition is a directory of closed segments in `CrashFiles`, plain, encrypted or some of both. Histories of
+keys, values and tombstones grow between compactions and new keys; power is cut at chosen operations of a
+rewrite, of its swaps and of the recovery after it. After every recovery the invariants of `Partition.check`
+must hold. Failures print their seed.
 """
 
 from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import pytest
 
 from rivven.config.topic_settings import TopicConfig
 from rivven.log import compaction_swap
-from rivven.log.compaction import CleanableView, SealedSegment, group_segments, plan_cleaning
+from rivven.log.compaction import CleanableView, ClosedSegment, group_segments, plan_cleaning
 from rivven.log.compaction_map import ENTRY_BYTES
 from rivven.log.compaction_pass import CompactionPass, PassSettings
 from rivven.log.compaction_swap import PreparedSegment
-from rivven.log.rewriting import Source, Target
+from rivven.log.reencryption_jobs import copy_part
+from rivven.log.rewriting import Source, Target, read_batches
+from rivven.log.rewriting_keys import plain_target, read_segment_header, sealed_target, source_fields
+from rivven.log.sealing import seal_batch as seal_frame
 from rivven.records.batch import (
     Record,
     RecordsUnreadable,
     build_batch,
-    crc_matches,
     iterate_batches,
     parse_header,
     patch_log_append_time,
@@ -32,9 +37,13 @@ from rivven.records.batch import (
     seal_batch,
 )
 from rivven.testing.files import CrashFiles, PowerCut
+from tests.unit.log.rewriting_harness import DerivedKeys
 
 SEEDS = int(os.environ.get("RIVVEN_SIM_SEEDS", "150"))
 DIRECTORY = "/log/partition"
+TOPIC = UUID(int=7)
+PART_BYTES = 700
+"""Of re-encryption: several parts for a segment."""
 RETENTION_MS = 1000
 CONFIG = TopicConfig(
     cleanup_policy=frozenset({"compact"}),
@@ -72,11 +81,27 @@ class Model:
         return {self.records[o].key: o for o in sorted(self.records)}  # type: ignore[misc]
 
 
-class Partition:
-    """The sealed part of one log on a crashable disk."""
+@dataclass(frozen=True)
+class Mode:
+    """Whether new segments of a history are encrypted."""
 
-    def __init__(self, random_: random.Random) -> None:
+    name: str
+    encrypts: Callable[[random.Random], bool]
+
+
+PLAIN = Mode("plain", lambda _: False)
+ENCRYPTED = Mode("encrypted", lambda _: True)
+MIXED = Mode("switched on and off", lambda random_: random_.random() < 0.6)
+MODES = (PLAIN, ENCRYPTED, MIXED)
+
+
+class Partition:
+    """The closed part of one log on a crashable disk."""
+
+    def __init__(self, random_: random.Random, mode: Mode = PLAIN) -> None:
         self.random = random_
+        self.mode = mode
+        self.keys = DerivedKeys()
         self.files = CrashFiles()
         self.files.make_directory("/log")
         self.files.sync_directory("/")
@@ -91,12 +116,22 @@ class Partition:
     def write_segment(self, batches: int) -> None:
         """One more sealed, synced segment with its index files."""
         base = self.model.end_offset
-        content = b"".join(self._batch() for _ in range(batches))
+        content = self._stored([self._batch() for _ in range(batches)])
         for suffix, data in (("log", content), ("index", b"i"), ("timeindex", b"t")):
             file = self.files.open(f"{DIRECTORY}/{base:020d}.{suffix}", "new")
             file.write((data,), 0)
             file.sync()
         self.files.sync_directory(DIRECTORY)
+
+    def _stored(self, batches: Sequence[bytes]) -> bytes:
+        """A segment's content as appends make it."""
+        if not self.mode.encrypts(self.random):
+            return b"".join(batches)
+        header, sealer = self.keys.create(TOPIC, 0)
+        content = bytearray(header.encode())
+        for batch in batches:
+            content += seal_frame(sealer, header, len(content), memoryview(batch))
+        return bytes(content)
 
     def _batch(self) -> bytes:
         random_, base = self.random, self.model.end_offset
@@ -139,14 +174,14 @@ class Partition:
 
     # -- compacting ------------------------------------------------------------------------------------------
 
-    def segments(self) -> tuple[SealedSegment, ...]:
+    def segments(self) -> tuple[ClosedSegment, ...]:
         bases = sorted(
             int(name.split(".")[0]) for name in self.files.list(DIRECTORY) if name.endswith(".log")
         )
         ends = [*bases[1:], self.model.end_offset]
         paths = [f"{DIRECTORY}/{base:020d}.log" for base in bases]
         return tuple(
-            SealedSegment(base, end, path, self.files.size(path))
+            ClosedSegment(base, end, path, self.files.size(path))
             for base, end, path in zip(bases, ends, paths, strict=True)
         )
 
@@ -160,21 +195,56 @@ class Partition:
             return False
         settings = PassSettings(self.now_ms, RETENTION_MS, map_slots * ENTRY_BYTES, producers, b"s" * 16)
         compaction = CompactionPass(self.files, settings)
-        mapped = compaction.map_keys(_plain(plan.segments), first_dirty, plan.end_offset)
+        mapped = compaction.map_keys(self.sources(plan.segments), first_dirty, plan.end_offset)
         tag = f"{self.random.getrandbits(32):x}"
         for group in group_segments(plan.segments, CONFIG.segment_bytes, mapped.end_offset):
             base, end = group[0].base_offset, group[-1].end_offset
-            target = compaction_swap.cleaned_path(DIRECTORY, base, tag)
-            done = compaction.rewrite(_plain(group), Target(target))
+            target = self._target(group, compaction_swap.cleaned_path(DIRECTORY, base, tag))
+            done = compaction.rewrite(self.sources(group), target)
             self._note_cleaned(base, min(end, mapped.end_offset))  # a cut may let it happen or not
             if not done.changed:
                 continue
-            prepared = PreparedSegment(base, end, done.size_bytes, done.max_timestamp, target)
-            compaction_swap.commit(self.files, DIRECTORY, prepared)
-            compaction_swap.finish(self.files, DIRECTORY, base, end)
+            self._place(PreparedSegment(base, end, done.size_bytes, done.max_timestamp, target.path))
         compaction_swap.store_first_dirty_offset(self.files, DIRECTORY, mapped.end_offset)
         compaction.close()
         return True
+
+    def _target(self, group: Sequence[ClosedSegment], path: str) -> Target:
+        """As the compactor decides it: what was encrypted stays so."""
+        encrypted = any(source.key is not None for source in self.sources(group))
+        if encrypted or self.mode.encrypts(self.random):
+            return Target(*sealed_target(self.keys, TOPIC, 0, path))
+        return Target(*plain_target(path))
+
+    def _place(self, prepared: PreparedSegment) -> None:
+        compaction_swap.commit(self.files, DIRECTORY, prepared)
+        compaction_swap.finish(self.files, DIRECTORY, prepared.base_offset, prepared.end_offset)
+
+    def sources(self, segments: Sequence[ClosedSegment]) -> list[Source]:
+        fields = source_fields(self.files, self.keys, TOPIC, 0, segments)
+        return [Source(*one) for one in fields]
+
+    # -- re-encrypting ---------------------------------------------------------------------------------------
+
+    def stale(self) -> list[ClosedSegment]:
+        """Segments with batches that are not under the newest key."""
+        headers = [(s, read_segment_header(self.files, s, TOPIC, 0)) for s in self.segments()]
+        newest = self.keys.topic_key
+        return [s for s, h in headers if s.size_bytes and (h is None or h.topic_key_id != newest)]
+
+    def reencrypt(self) -> None:
+        """Every segment that needs it, as the re-encryption task and the log do it together."""
+        for segment in self.stale():
+            tag = f"{self.random.getrandbits(32):x}"
+            path = compaction_swap.cleaned_path(DIRECTORY, segment.base_offset, tag)
+            target = Target(*sealed_target(self.keys, TOPIC, 0, path))
+            (source,) = self.sources([segment])
+            position = written = 0
+            while position < source.size_bytes:
+                position, written = copy_part(self.files, source, position, target, written, PART_BYTES)
+            self._place(PreparedSegment(segment.base_offset, segment.end_offset, written, -1, path))
+
+    # -- both ------------------------------------------------------------------------------------------------
 
     def _note_cleaned(self, base: int, end: int) -> None:
         for offset in range(base, end):
@@ -193,14 +263,12 @@ class Partition:
         found: dict[int, Record] = {}
         verbatim: dict[int, bytes] = {}
         last_batches: dict[int, tuple[int, int, int, int]] = {}
-        for segment in self.segments():
-            content = self.files.content(segment.path)
+        for segment, source in zip(self.segments(), self.sources(self.segments()), strict=True):
             expected = segment.base_offset
-            for position, header in iterate_batches(content):
-                assert crc_matches(content, position, header)
+            for batch, header, _ in read_batches(self.files.open(source.path, "read"), source):
                 assert expected <= header.base_offset <= header.last_offset < segment.end_offset
                 expected = header.last_offset + 1
-                raw = content[position : position + header.size_bytes]
+                raw = bytes(batch)
                 if header.producer_id >= 0:
                     last_batches[header.producer_id] = (
                         header.last_offset,
@@ -209,7 +277,7 @@ class Partition:
                         header.last_offset_delta,
                     )
                 try:
-                    records = list(read_records(content, position, header))
+                    records = list(read_records(batch, 0, header))
                 except RecordsUnreadable:
                     verbatim[header.base_offset] = raw
                     continue
@@ -222,6 +290,10 @@ class Partition:
         for offset, record in found.items():
             assert record == model.records[offset]
         self._check_state(found)
+        if self.mode is ENCRYPTED:
+            for name in names:
+                content = self.files.content(f"{DIRECTORY}/{name}")
+                assert b"key" not in content, f"{name} shows a key"
 
     def _check_state(self, found: dict[int, Record]) -> None:
         model = self.model
@@ -243,10 +315,6 @@ class Partition:
             assert self.now_ms >= first + RETENTION_MS, f"the tombstone of {key!r} at {offset} went too early"
 
 
-def _plain(segments: tuple[SealedSegment, ...]) -> list[Source]:
-    return [Source(s.base_offset, s.end_offset, s.path, s.size_bytes) for s in segments]
-
-
 def crash_and_recover(partition: Partition, random_: random.Random) -> None:
     """Lose power, then recover, perhaps losing power during that as well."""
     partition.files.crash(random_)
@@ -265,7 +333,7 @@ def crash_and_recover(partition: Partition, random_: random.Random) -> None:
 def test_random_histories_with_crashes(seed: int) -> None:
     print(f"seed {seed}")
     random_ = random.Random(seed)
-    partition = Partition(random_)
+    partition = Partition(random_, MODES[seed % len(MODES)])
     for _ in range(random_.randrange(2, 6)):
         for _ in range(random_.randrange(1, 5)):
             partition.write_segment(random_.randrange(1, 8))
@@ -274,7 +342,7 @@ def test_random_histories_with_crashes(seed: int) -> None:
             if random_.random() < 0.7:
                 partition.files.cut_power_at = partition.files.operations + random_.randrange(1, 40)
             try:
-                partition.compact(map_slots=random_.choice([16, 16, 24, 1000]))
+                rewrite_somehow(partition, random_)
             except PowerCut:
                 crash_and_recover(partition, random_)
             partition.files.cut_power_at = None
@@ -282,14 +350,26 @@ def test_random_histories_with_crashes(seed: int) -> None:
             partition.now_ms += random_.choice([1, 400, 1500])
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_power_cut_at_every_operation(seed: int) -> None:
+def rewrite_somehow(partition: Partition, random_: random.Random) -> None:
+    """A compaction, or what was encrypted so far under a new key."""
+    if partition.mode is not PLAIN and random_.random() < 0.4:
+        if random_.random() < 0.7:  # else: goes on with what a crash has interrupted
+            partition.keys.topic_key = random_.randbytes(16)
+        partition.reencrypt()
+        assert not partition.stale()
+    else:
+        partition.compact(map_slots=random_.choice([16, 16, 24, 1000]))
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+@pytest.mark.parametrize("seed", range(3))
+def test_power_cut_at_every_operation(seed: int, mode: Mode) -> None:
     """The same history again and again, the power going one operation later each time."""
     cut, finished = 0, False
     while not finished:
         cut += 1
         random_ = random.Random(seed)
-        partition = Partition(random_)
+        partition = Partition(random_, mode)
         for _ in range(3):
             partition.write_segment(4)
         assert partition.compact()
@@ -306,6 +386,36 @@ def test_power_cut_at_every_operation(seed: int) -> None:
         while partition.compact():
             partition.check()
     assert cut > 10
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+@pytest.mark.parametrize("seed", range(2))
+def test_power_cut_at_every_operation_of_a_re_encryption(seed: int, mode: Mode) -> None:
+    """A plain log becomes an encrypted one, or a key gives way to the next; done is what was swapped."""
+    cut, finished = 0, False
+    while not finished:
+        cut += 1
+        random_ = random.Random(seed)
+        partition = Partition(random_, mode)
+        for _ in range(4):
+            partition.write_segment(6)
+        partition.keys.topic_key = b"2" * 16
+        before = len(partition.stale())
+        partition.files.cut_power_at = partition.files.operations + cut
+        try:
+            partition.reencrypt()
+            finished = True
+            partition.files.cut_power_at = None
+        except PowerCut:
+            crash_and_recover(partition, random.Random(f"{seed}/{cut}"))
+        partition.check()
+        assert len(partition.stale()) <= before
+        partition.reencrypt()
+        assert not partition.stale()
+        partition.check()
+        for segment in partition.segments():
+            assert partition.files.content(segment.path)[:4] in (b"RVNS", b""), f"{segment.path} is plain"
+    assert cut > 20
 
 
 def test_tombstones_go_after_the_retention_and_not_before() -> None:

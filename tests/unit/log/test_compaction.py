@@ -8,7 +8,7 @@ from rivven.config.topic_settings import TopicConfig
 from rivven.log.compaction import (
     OFFSET_RANGE_MAX,
     CleanableView,
-    SealedSegment,
+    ClosedSegment,
     group_segments,
     plan_cleaning,
 )
@@ -16,11 +16,11 @@ from rivven.log.compaction import (
 NOW = 1_000_000
 
 
-def segment(base: int, end: int, size: int = 100, first: int = -1, newest: int = -1) -> SealedSegment:
-    return SealedSegment(base, end, f"/{base}.log", size, first, newest)
+def segment(base: int, end: int, size: int = 100, first: int = -1, newest: int = -1) -> ClosedSegment:
+    return ClosedSegment(base, end, f"/{base}.log", size, first, newest)
 
 
-def view(*segments: SealedSegment, config: TopicConfig | None = None) -> CleanableView:
+def view(*segments: ClosedSegment, config: TopicConfig | None = None) -> CleanableView:
     return CleanableView("/d", segments, config or TopicConfig(), {})
 
 
@@ -91,7 +91,7 @@ def test_max_lag_makes_a_little_dirt_urgent() -> None:
     assert not dirty_anyway.urgent
 
 
-def bases(groups: list[tuple[SealedSegment, ...]]) -> list[list[int]]:
+def bases(groups: list[tuple[ClosedSegment, ...]]) -> list[list[int]]:
     return [[s.base_offset for s in group] for group in groups]
 
 

@@ -13,7 +13,7 @@ import pytest
 from rivven.config.topic_settings import TopicConfig
 from rivven.errors import StorageFailed
 from rivven.log import compaction_swap
-from rivven.log.compaction import CleanableView, SealedSegment
+from rivven.log.compaction import CleanableView, ClosedSegment
 from rivven.log.compaction_swap import PreparedSegment
 from rivven.log.compactor import FAILURE_PAUSE_MS, Compactor, Workers
 from rivven.log.files import OsFiles
@@ -66,7 +66,7 @@ class SegmentsOnDisk:
         self.replaced: list[list[int]] = []
 
     def write(self, *keys: bytes) -> None:
-        """One more sealed segment with a record for each key."""
+        """One more closed segment with a record for each key."""
         records = [Record(self.end + i, 5, key, b"%d" % (self.end + i), []) for i, key in enumerate(keys)]
         (self.directory / f"{self.end:020d}.log").write_bytes(build_batch(records))
         self.end += len(keys)
@@ -75,7 +75,7 @@ class SegmentsOnDisk:
         paths = sorted(self.directory.glob("*.log"))
         bases = [int(path.stem) for path in paths]
         segments = tuple(
-            SealedSegment(base, end, str(path), path.stat().st_size)
+            ClosedSegment(base, end, str(path), path.stat().st_size)
             for base, end, path in zip(bases, [*bases[1:], self.end], paths, strict=True)
         )
         return CleanableView(str(self.directory), segments, self.config, {})

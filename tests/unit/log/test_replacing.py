@@ -34,7 +34,7 @@ def _prepare(b: Broker, keep: list[int], old: int = 2) -> tuple[list[int], Prepa
     return [segment.base_offset for segment in replaced], prepared
 
 
-def test_only_sealed_durable_segments_below_the_saved_recovery_point_are_cleanable() -> None:
+def test_only_closed_durable_segments_below_the_saved_recovery_point_are_cleanable() -> None:
     with broker(config=CONFIG) as b:
         for number in range(9):
             b.commit(batch_of(b"%d" % number * 50, producer_id=6, sequence=number))

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from rivven.errors import CorruptMessage
-from rivven.log.compaction import SealedSegment
+from rivven.log.compaction import ClosedSegment
 from rivven.log.rewriting_keys import plain_target, read_segment_header, sealed_target, source_fields
 from rivven.log.sealing import KeyUnavailable, SegmentHeader, parse_segment_header
 from rivven.testing.files import CrashFiles
@@ -23,9 +23,9 @@ def files() -> CrashFiles:
     return made
 
 
-def segment(files: CrashFiles, content: bytes) -> SealedSegment:
+def segment(files: CrashFiles, content: bytes) -> ClosedSegment:
     files.put("/d/s", content)
-    return SealedSegment(0, 5, "/d/s", len(content))
+    return ClosedSegment(0, 5, "/d/s", len(content))
 
 
 def header_of(keys: DerivedKeys, topic_id: UUID = TOPIC, partition: int = 3) -> SegmentHeader:

@@ -1,0 +1,88 @@
+"""A segment copied part by part under another key."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from rivven.errors import CorruptMessage
+from rivven.log.reencryption_jobs import copy_part, reencrypt_part
+from rivven.log.rewriting import SegmentWriter, Source, Target, read_batches, seal_for
+from rivven.log.worker_jobs import find_job
+from rivven.records.batch import Record, build_batch
+from rivven.testing.files import CrashFiles
+from tests.unit.log.rewriting_harness import DerivedKeys
+
+TOPIC = UUID(int=7)
+
+
+def batches(count: int) -> list[bytes]:
+    random_ = random.Random(count)
+    return [
+        bytes(build_batch([Record(n, n, b"k", random_.randbytes(random_.randrange(2000)), [])]))
+        for n in range(count)
+    ]
+
+
+def target_of(keys: DerivedKeys, path: str) -> Target:
+    header, _ = keys.create(TOPIC, 0)
+    return Target(path, header.encode(), keys.export(header))
+
+
+def source_of(files: CrashFiles, target: Target, content: list[bytes]) -> Source:
+    writer = SegmentWriter(files.open(target.path, "new"), seal_for(target))
+    for batch in content:
+        writer.add(memoryview(batch))
+    return Source(0, len(content), target.path, writer.finish(), target.key)
+
+
+@pytest.fixture
+def files() -> CrashFiles:
+    made = CrashFiles()
+    made.make_directory("/d")
+    return made
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+@pytest.mark.parametrize("size", [1, 3000, 1 << 20])
+def test_parts_make_the_same_batches_under_another_key(files: CrashFiles, sealed: bool, size: int) -> None:
+    keys, content = DerivedKeys(), batches(30)
+    source = source_of(files, target_of(keys, "/d/old") if sealed else Target("/d/old"), content)
+    keys.topic_key = b"2" * 16
+    target = target_of(keys, "/d/new")
+    position = written = parts = 0
+    while position < source.size_bytes:
+        before = position
+        position, written = copy_part(files, source, position, target, written, size)
+        assert before < position
+        assert files.size("/d/new") == written
+        parts += 1
+    assert parts == 30 if size == 1 else parts <= 30
+    new = Source(0, 30, "/d/new", written, target.key)
+    assert [bytes(found.batch) for found in read_batches(files.open("/d/new", "read"), new)] == content
+    with pytest.raises(CorruptMessage):
+        list(read_batches(files.open("/d/new", "read"), Source(0, 30, "/d/new", written, bytes(32))))
+
+
+def test_damage_stops_at_the_damaged_batch(files: CrashFiles) -> None:
+    keys = DerivedKeys()
+    source = source_of(files, target_of(keys, "/d/old"), batches(3))
+    stored = bytearray(files.content("/d/old"))
+    stored[-1] ^= 1
+    files.put("/d/old", bytes(stored))
+    with pytest.raises(CorruptMessage, match="/d/old at position"):
+        copy_part(files, source, 0, target_of(keys, "/d/new"), 0, 1 << 20)
+
+
+def test_the_job_works_on_the_real_disk(tmp_path: Path) -> None:
+    content = b"".join(batches(3))
+    (tmp_path / "old").write_bytes(content)
+    target = target_of(DerivedKeys(), str(tmp_path / "new"))
+    assert find_job("reencrypt_part") is reencrypt_part
+    source = (0, 3, str(tmp_path / "old"), len(content), None)
+    position, written = reencrypt_part(source, 0, (target.path, target.header, target.key), 0, 1 << 20)
+    assert position == len(content)
+    assert (tmp_path / "new").stat().st_size == written
