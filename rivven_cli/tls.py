@@ -11,7 +11,7 @@ from rivven_cli.exits import CommandFailed, Exit
 from rivven_cli.output import output_option, show_one
 from rivven_cli.pem import certificate_in
 from rivven_cli.tls_authority import crl, init_ca, issue
-from rivven_cli.tls_files import expiry, inspect
+from rivven_cli.tls_files import expiry, inspect, verify_config
 
 
 @click.group()
@@ -19,7 +19,7 @@ def tls() -> None:
     """Certificates."""
 
 
-for command in (init_ca, issue, crl, inspect, expiry):
+for command in (init_ca, issue, crl, inspect, expiry, verify_config):
     tls.add_command(command)
 
 

@@ -1,15 +1,16 @@
-"""`rivven tls inspect` and `expiry`: what certificate files say, without a server."""
+"""`rivven tls inspect`, `expiry` and `verify-config`: what certificate files say, without a server."""
 
 from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from rivven_cli.config import load_config
 from rivven_cli.exits import CommandFailed, Exit
 from rivven_cli.output import output_option, show_one, show_rows
 
@@ -102,6 +103,42 @@ def expiry(files: tuple[Path, ...], within: str, output: str) -> int:
     rows.sort(key=lambda row: str(row["not_after"]))
     show_rows(output, rows, ("file", "place", "subject", "not_after", "days_left", "state"))
     return Exit.OK if all(row["state"] == "ok" for row in rows) else Exit.FAILED
+
+
+@click.command("verify-config")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--ca",
+    "trust",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Whom clients trust: connect to every listener's certificate as a strict client would.",
+)
+@click.option(
+    "--within", default="30d", show_default=True, metavar="TIME", help="Warn of what ends within this time."
+)
+@output_option
+def verify_config(file: Path, trust: Path | None, within: str, output: str) -> int:
+    """Judge every certificate, key, bundle and list of revoked certificates that configuration FILE names.
+
+    Pairs, chains, dates, purposes, names against advertised addresses. Exits with 3 when the broker would not
+    start, or clients would refuse it; warnings alone exit with 0.
+    """
+    span = timedelta(days=days(within, "--within"))
+    config = load_config(file, False)
+    from rivven.security.tls_inspection import CertificateFileError
+    from rivven.security.tls_verification import PROBLEM
+    from rivven.security.tls_verification import verify_config as judge
+
+    try:
+        found = judge(config, datetime.now(UTC), span, trust)
+    except CertificateFileError as error:
+        raise CommandFailed(f"--ca: {error}", "", Exit.CONFIG) from None
+    rows = [
+        {"key": one.key, "file": str(one.path), "verdict": one.verdict, "finding": one.text} for one in found
+    ]
+    show_rows(output, rows, ("verdict", "key", "file", "finding"))
+    return Exit.CONFIG if any(one.verdict == PROBLEM for one in found) else Exit.OK
 
 
 def days(text: str, option: str) -> float:

@@ -58,3 +58,25 @@ def test_expiry_exits_for_monitoring(pki: Pki, capsys: pytest.CaptureFixture[str
     assert {row["file"] for row in rows} == set(files)
     assert run(["tls", "expiry", *files, "--within", "soon"]) == Exit.USAGE
     assert "30d" in capsys.readouterr().err
+
+
+def test_verify_config(pki: Pki, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "rivven.yaml"
+    text = (
+        "data_dir: {data}\n"
+        "listeners: [{{name: main, bind: '127.0.0.1:9092', protocol: sasl_ssl}}]\n"
+        "server: {{tls: {{cert_path: {cert}, key_path: {key}}}}}\n"
+    )
+    file.write_text(text.format(data=tmp_path / "data", cert=pki.certificate, key=pki.key))
+    typed = ["tls", "verify-config", str(file)]
+    assert run([*typed, "--ca", str(pki.ca), "--within", "24h"]) == 0
+    assert "connects to 127.0.0.1" in capsys.readouterr().out
+    assert run(typed) == 0, "a warning is no failure"
+    assert "warning" in capsys.readouterr().out
+    assert run([*typed, "--ca", str(pki.key)]) == Exit.CONFIG
+    assert "--ca" in capsys.readouterr().err
+    file.write_text(text.format(data=tmp_path / "data", cert=pki.ca, key=pki.key))
+    assert run([*typed, "-o", "json"]) == Exit.CONFIG
+    [row] = json.loads(capsys.readouterr().out)
+    assert (row["verdict"], row["key"]) == ("problem", "server.tls.key_path")
+    assert run(["tls", "verify-config", str(tmp_path / "none.yaml")]) == Exit.CONFIG
