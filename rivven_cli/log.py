@@ -46,6 +46,7 @@ def verify(path: Path, output: str) -> int:
         "damaged": report.damaged,
         "partitions": report.partitions,
         "segments": report.segments,
+        "sealed": report.sealed_segments,
         "batches": report.batches,
         "records": report.records,
         "bytes": report.size_bytes,

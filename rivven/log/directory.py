@@ -17,7 +17,7 @@ from uuid import UUID
 from rivven.clock import Clock
 from rivven.config.topic_settings import TopicConfig
 from rivven.errors import StorageFailed
-from rivven.log import closing, framed_file, removal
+from rivven.log import closing, framed_file, plain_history, removal
 from rivven.log.batch_opener import ThreadBatchOpener
 from rivven.log.checkpoint import (
     CHECKPOINT_MAGIC,
@@ -45,6 +45,7 @@ from rivven.log.identity import (
 )
 from rivven.log.partition_log import PartitionLog
 from rivven.log.recovery import NEVER_SAVED, Opened, OpenPlan, recover
+from rivven.log.sealing import SegmentKeys
 from rivven.log.threads import Threads
 from rivven.log.waiting import on_worker, round_end
 
@@ -100,9 +101,11 @@ class LogDirectory:
         limits: LogLimits | None = None,
         events: LogEvents | None = None,
         opener: BatchOpener | None = None,
+        keys: SegmentKeys | None = None,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> LogDirectory:
-        """Lock, identify and read the directory, creating it at the first start. Blocking.
+        """Lock, identify and read the directory, creating it at the first start. Blocking. Without `keys`
+        nothing is sealed, and what is sealed cannot be read.
 
         Raises DirectoryRefused (with a hint) when it is locked, too new, damaged, or not permitted.
         """
@@ -135,7 +138,7 @@ class LogDirectory:
         keeper.attach(committer)
         if opener is None:
             opener = ThreadBatchOpener(threads)
-        host = Host(files, threads, clock, committer, partitions, limits, events, opener, keeper, cache)
+        host = Host(files, threads, clock, committer, partitions, limits, events, opener, keeper, cache, keys)
         directory = cls(path, host, keeper, lock, identity, found)
         failed.append(directory._failed)
         directory._remove_leftovers()
@@ -179,7 +182,7 @@ class LogDirectory:
         found: list[PartitionLog] = []
         created = False
         for partition in missing:
-            new = self._make_directory(topic_id, partition)
+            new = self._make_directory(topic_id, partition, config)
             created = created or new
             saved = None if new else self._keeper.table.get((topic_id, partition))
             log = PartitionLog(self._host, topic_id, partition, config, saved or NEVER_SAVED)
@@ -203,12 +206,14 @@ class LogDirectory:
         log = self._logs.pop((topic_id, partition), None)
         if log is not None:
             log.deleted = True
+            log.drop_decrypted()
             self._keeper.forget(log)
             log.tell_progress()
         else:
             self._keeper.remove((topic_id, partition))
         name = f"{topic_id}-{partition}"
         self._present.discard(name)
+        self._names.new.discard(f"{self._host.partitions_path}/{name}")
         await removal.remove_partition(self._host, name)
 
     async def retain_only(self, known_ids: Iterable[UUID]) -> list[str]:
@@ -237,6 +242,7 @@ class LogDirectory:
                 host.limits.producers_per_partition,
                 host.clock.now_ms(),
                 self._synced,
+                log.config.encryption_enabled,
             )
             for log in logs
         ]
@@ -265,7 +271,7 @@ class LogDirectory:
                 log.leader_epoch,
             )
 
-    def _make_directory(self, topic_id: UUID, partition: int) -> bool:
+    def _make_directory(self, topic_id: UUID, partition: int, config: TopicConfig) -> bool:
         name = f"{topic_id}-{partition}"
         if name in self._present:
             return False
@@ -273,7 +279,11 @@ class LogDirectory:
         if self._keeper.table.get((topic_id, partition)) is not None:
             return False  # it existed: recovery says what is missing
         try:
-            self.files.make_directory(f"{self._host.partitions_path}/{name}")
+            path = f"{self._host.partitions_path}/{name}"
+            self.files.make_directory(path)
+            if config.encryption_enabled:
+                plain_history.make_mark(self.files, path)
+                self._names.new.add(path)
         except OSError as error:
             self._host.complain(f"cannot create partition {name}: {error}")
             raise StorageFailed("the broker's disk refused to create a partition") from error

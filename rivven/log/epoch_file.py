@@ -10,17 +10,21 @@ import logging
 
 from rivven.log import framed_file
 from rivven.log.epochs import EPOCHS_MAGIC, EPOCHS_VERSION, LeaderEpochs, decode_epochs
+from rivven.log.file_cache import FileCache
 from rivven.log.files import Files
 from rivven.log.framed_file import FramedFileDamaged
-from rivven.log.scanning import BatchDamaged, scan_headers
+from rivven.log.scanning import BatchDamaged
 from rivven.log.segment import Segment
+from rivven.log.segment_kind import headers_from
 
 EPOCHS_NAME = "leader-epochs"
 
 _log = logging.getLogger("rivven.log")
 
 
-def load_epochs(files: Files, directory: str, segments: list[Segment], at_least: int) -> LeaderEpochs:
+def load_epochs(
+    files: Files, cache: FileCache, directory: str, segments: list[Segment], at_least: int
+) -> LeaderEpochs:
     """The epochs of a partition. `at_least` is the checkpoint's word for the current one. Raises OSError."""
     path = f"{directory}/{EPOCHS_NAME}"
     try:
@@ -32,9 +36,9 @@ def load_epochs(files: Files, directory: str, segments: list[Segment], at_least:
         _log.error("%s is missing: rebuilding it from the batches", path)
     except (FramedFileDamaged, ValueError) as error:
         _log.error("leader epochs are rebuilt from the batches: %s", error)
-    epochs = _from_batches(files, segments)
+    epochs = _from_batches(cache, segments)
     if epochs.current < at_least:
-        epochs.assign(at_least, _end_of(files, segments))
+        epochs.assign(at_least, _end_of(cache, segments))
     save_epochs(files, directory, epochs)
     return epochs
 
@@ -45,11 +49,11 @@ def save_epochs(files: Files, directory: str, epochs: LeaderEpochs) -> None:
     framed_file.replace(files, f"{directory}/{EPOCHS_NAME}", content)
 
 
-def _from_batches(files: Files, segments: list[Segment]) -> LeaderEpochs:
+def _from_batches(cache: FileCache, segments: list[Segment]) -> LeaderEpochs:
     entries: list[tuple[int, int]] = []
     for segment in segments:
         try:
-            for _, header in scan_headers(files.open(segment.data.path, "read"), 0, segment.written_position):
+            for _, header in headers_from(cache, segment):
                 if header.leader_epoch >= 0 and (not entries or header.leader_epoch > entries[-1][0]):
                     entries.append((header.leader_epoch, header.base_offset))
         except BatchDamaged as damage:
@@ -57,10 +61,9 @@ def _from_batches(files: Files, segments: list[Segment]) -> LeaderEpochs:
     return LeaderEpochs(entries)
 
 
-def _end_of(files: Files, segments: list[Segment]) -> int:
+def _end_of(cache: FileCache, segments: list[Segment]) -> int:
     end = segments[-1].base_offset if segments else 0
     if segments:
-        last = segments[-1]
-        for _, header in scan_headers(files.open(last.data.path, "read"), 0, last.written_position):
+        for _, header in headers_from(cache, segments[-1]):
             end = header.last_offset + 1
     return end

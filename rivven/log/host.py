@@ -17,6 +17,8 @@ from rivven.log.committer import Committer
 from rivven.log.dirty_files import PinBudget
 from rivven.log.file_cache import FileCache
 from rivven.log.files import Files
+from rivven.log.hot_tail import HotMemory
+from rivven.log.sealing import KeyUnavailable, Seal, SegmentHeader, SegmentKeys
 from rivven.log.segment_index import IndexMemory
 from rivven.log.threads import Job, Threads, Worker
 from rivven.tasks import Tasks
@@ -113,6 +115,8 @@ class LogLimits:
     the same."""
     reader_threads: int = 4
     """Threads for reads that would block: enough to keep a disk's queue busy."""
+    hot_tail_bytes: int = 64 << 20
+    """The newest batches of sealed segments kept as they came: what consumers at the end read again."""
 
 
 class Host:
@@ -129,8 +133,10 @@ class Host:
         "committer",
         "events",
         "files",
+        "hot_memory",
         "index_memory",
         "janitor",
+        "keys",
         "limits",
         "opener",
         "partitions_path",
@@ -153,7 +159,11 @@ class Host:
         opener: BatchOpener,
         checkpoints: Checkpoints,
         cache: FileCache,
+        keys: SegmentKeys | None = None,
     ) -> None:
+        self.keys = keys
+        """None: nothing can be sealed or opened."""
+        self.hot_memory = HotMemory(limits.hot_tail_bytes)
         self.files = files
         self.cache = cache
         self.pins = PinBudget(limits.open_files)
@@ -194,6 +204,12 @@ class Host:
         if now - self._complained_at >= COMPLAINT_SECONDS:
             self._complained_at = now
             _log.error("%s", message)
+
+    def seal_of(self, header: SegmentHeader) -> Seal:
+        """What opens an existing segment's frames; any thread. Raises KeyUnavailable, FrameRefused."""
+        if self.keys is None:
+            raise KeyUnavailable("the records are sealed and this broker has no keys")
+        return Seal(header, self.keys.sealer(header))
 
     def tidy(self, job: Job) -> None:
         """Run a job that nobody waits for, unless the directory is closed: the next start does it then."""

@@ -38,6 +38,7 @@ class LoadedLog:
         "dirty",
         "epochs",
         "flush_timer",
+        "never_plain",
         "positions",
         "producers",
         "replacing",
@@ -70,6 +71,8 @@ class LoadedLog:
         """Of the recovery point, what the checkpoint on disk says."""
         self.replacing = False
         """Compaction is exchanging segments: none may be deleted meanwhile."""
+        self.never_plain = False
+        """The directory has the mark of `plain_history`."""
         self.touched = False
         """Index and producers differ from what a clean shutdown left on disk."""
 

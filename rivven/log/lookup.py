@@ -15,9 +15,12 @@ from rivven.log.host import Host
 from rivven.log.index import SegmentIndex
 from rivven.log.loaded import LoadedLog
 from rivven.log.reading import IndexWrong
-from rivven.log.scanning import BatchDamaged, scan_headers
-from rivven.log.segment import UNKNOWN_TIMESTAMP, Segment
+from rivven.log.scanning import BatchDamaged
+from rivven.log.sealed_reading import open_at
+from rivven.log.sealing import FrameRefused, KeyUnavailable
+from rivven.log.segment import UNKNOWN_TIMESTAMP, UNREAD, Segment
 from rivven.log.segment_index import load_index
+from rivven.log.segment_kind import headers_from
 from rivven.log.waiting import on_worker
 from rivven.records.batch import BatchHeader
 from rivven.records.unreadable import RecordsUnreadable
@@ -33,7 +36,7 @@ T = TypeVar("T")
 
 
 class Candidate(NamedTuple):
-    """A batch that may hold the answer, as it is on disk, and the offset after it."""
+    """A batch that may hold the answer, opened if it was sealed, and the offset after it."""
 
     batch: bytes
     next_offset: int
@@ -85,11 +88,11 @@ async def _on_thread(log: PartitionLog, search: partial[Candidate | None]) -> Ca
         return await on_worker(
             host.threads, host.readers, partial(search, host, segments, log.config.index_interval_bytes)
         )
-    except BatchDamaged as damage:
+    except (BatchDamaged, FrameRefused) as damage:
         if any(segment.retired for segment in segments):
             raise StorageFailed("the log of this partition is being rewritten") from damage
         log.take_offline(str(damage))
-    except OSError as error:
+    except (OSError, KeyUnavailable) as error:
         host.complain(f"{log!r}: {error}")
     finally:
         _keep_indexes(host, loaded, segments)
@@ -132,9 +135,18 @@ def _first_in(
         if header.base_offset >= upper_bound:
             return None
         if header.max_timestamp >= timestamp and header.last_offset >= start:
-            batch = host.cache.get(segment.data).read(header.size_bytes, position)
-            return Candidate(batch, header.last_offset + 1)
+            return Candidate(_batch_at(host, segment, position, header.size_bytes), header.last_offset + 1)
     return None
+
+
+def _batch_at(host: Host, segment: Segment, position: int, size: int) -> bytes:
+    """Raises BatchDamaged when a frame does not open, KeyUnavailable."""
+    stored = host.cache.get(segment.data).read(size + segment.overhead, position)
+    sealed = segment.sealed
+    assert sealed is not UNREAD
+    if sealed is None:
+        return stored
+    return b"".join(open_at(segment.seal or host.seal_of(sealed), position, memoryview(stored)))
 
 
 def _latest_batch(
@@ -190,8 +202,7 @@ def _headers_from(
 ) -> Iterator[tuple[int, BatchHeader]]:
     """Headers from a batch at or before `offset` on. Raises IndexWrong unless it is what was indexed."""
     position, relative = index.entry_before(max(0, offset - segment.base_offset))
-    headers = scan_headers(host.cache.get(segment.data), position, segment.written_position)
-    for at, header in headers:
+    for at, header in headers_from(host.cache, segment, position):
         if at == position and relative >= 0 and header.last_offset != segment.base_offset + relative:
             raise IndexWrong
         yield at, header

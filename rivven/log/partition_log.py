@@ -16,19 +16,21 @@ from uuid import UUID
 from rivven.config.settings import LONG_MAX
 from rivven.config.topic_settings import TopicConfig
 from rivven.errors import OffsetOutOfRange, RivvenError, StorageFailed
-from rivven.log import lookup, reads, replacing, retention, rolling, waiting
+from rivven.log import appending, lookup, reads, replacing, retention, rolling, segment_info, waiting
 from rivven.log.checkpoint import CheckpointEntry, PartitionKey
 from rivven.log.committer import NOTHING, SyncPlan
 from rivven.log.compaction import CleanableView
 from rivven.log.compaction_swap import PreparedSegment
 from rivven.log.dirty_files import DirtyFiles
 from rivven.log.host import Host
+from rivven.log.hot_tail import HotTail
 from rivven.log.loaded import LoadedLog
 from rivven.log.producers import ProducerEntry
 from rivven.log.reading import ReadResult, Wanted
 from rivven.log.recovery import Opened, OpenPlan, open_clean
-from rivven.log.segment import Segment
-from rivven.log.write_queue import Queued, WriteFailed, WriteQueue, write_one
+from rivven.log.sealing import FRAME_OVERHEAD_BYTES, SEGMENT_HEADER_BYTES
+from rivven.log.segment_info import SegmentInfo
+from rivven.log.write_queue import Queued, WriteFailed, WriteQueue
 from rivven.records.batch import BatchHeader, patch_log_append_time, patch_offset_and_epoch
 
 __all__ = ["Appended", "PartitionLog", "ReadResult"]
@@ -56,6 +58,7 @@ class PartitionLog:
         "deleted",
         "durable_end",
         "failure_listener",
+        "hot_tail",
         "leader_epoch",
         "log_end_offset",
         "log_start_offset",
@@ -90,6 +93,8 @@ class PartitionLog:
         self.failure_listener: Callable[[PartitionLog, int, RivvenError], None] | None = None
         """Called on the loop when appends that had returned could not be written: nothing from this offset
         on happened, the log ends there again and stays online. Whoever waits for more waits in vain."""
+        self.hot_tail: HotTail | None = None
+        """The newest batches of sealed segments; `appending` makes it."""
         self._loaded: LoadedLog | None = None
         self._queue: WriteQueue | None = None
 
@@ -165,6 +170,7 @@ class PartitionLog:
         dirty = DirtyFiles(self._host.pins, self._host.cache)
         loaded = LoadedLog(opened.segments, opened.producers, opened.epochs, dirty)
         loaded.touched = opened.touched
+        loaded.never_plain = opened.never_plain
         self._loaded = loaded
         self._queue = WriteQueue(self._host, self)
         self.log_start_offset = opened.log_start_offset
@@ -222,16 +228,25 @@ class PartitionLog:
         base = self.log_end_offset
         last = base + header[6]
         size = header[1] + 12
+        if config.encryption_enabled:
+            size += FRAME_OVERHEAD_BYTES
         segment = loaded.segments[-1]
-        if segment.end_position == 0 or rolling.is_due(segment, size, last, now_ms, config):
-            segment = self._segment_for_append(loaded, segment, size, last, now_ms)
+        if (
+            segment.end_position == 0
+            or rolling.is_due(segment, size, last, now_ms, config)
+            or not appending.may_go_on(self, segment)
+        ):
+            segment = appending.segment_for(self, loaded, last, now_ms)
+            if segment.seal is not None:
+                size += SEGMENT_HEADER_BYTES
         stamped = -1
         timestamp = header[8]
         if config.message_timestamp_type == "LogAppendTime":
             patch_log_append_time(batch, now_ms)
             stamped = timestamp = now_ms
         patch_offset_and_epoch(batch, base, self.leader_epoch)
-        queued = self._write(loaded, segment, batch, size, last + 1)
+        assert self._queue is not None
+        queued = appending.write(self, loaded, self._queue.idle, Queued(batch, segment, size, last + 1))
         before = (segment.max_timestamp, segment.max_timestamp_offset, segment.unindexed_bytes)
         segment.note(last, size, timestamp, config.index_interval_bytes)
         old = loaded.producers.record(header, base, stamped, now_ms) if producer_id >= 0 else None
@@ -246,52 +261,8 @@ class PartitionLog:
             queued.producer_id = producer_id
             queued.old_entry = old
             queued.segment_before = before
-            assert self._queue is not None
             self._queue.put(queued)
         return Appended(base, last, stamped, False)
-
-    def _segment_for_append(
-        self, loaded: LoadedLog, segment: Segment, size: int, last_offset: int, now_ms: int
-    ) -> Segment:
-        """The active segment, new if the last one is full or has no file yet."""
-        try:
-            if segment.end_position == 0:
-                if not rolling.spans(segment, last_offset):
-                    return rolling.roll(self, loaded, now_ms)
-                rolling.create_file(self, loaded, segment, now_ms)
-                return segment
-            return rolling.roll(self, loaded, now_ms)
-        except OSError as error:
-            raise self._refused(error, "create a segment") from error
-
-    def _write(
-        self, loaded: LoadedLog, segment: Segment, batch: memoryview, size: int, next_offset: int
-    ) -> Queued | None:
-        """Write now, or return what to queue. Raises KAFKA_STORAGE_ERROR, with the file as it was."""
-        position = segment.end_position
-        assert self._queue is not None
-        host = self._host
-        if size >= host.limits.thread_write_bytes or host.slow or not self._queue.idle or self.disturbed:
-            return Queued(batch, segment, position, size, next_offset)
-        try:
-            file = host.cache.get(segment.data)
-        except OSError as error:
-            raise self._refused(error, "open a segment") from error
-        started = host.clock.monotonic()
-        try:
-            write_one(file, batch, position, size)
-        except WriteFailed as failure:
-            if failure.fatal:
-                host.committer.fail(failure.error)
-            raise self._refused(failure.error, "write") from failure
-        host.wrote(host.clock.monotonic() - started)
-        if segment not in loaded.dirty:
-            loaded.dirty.add(segment, file)
-        return None
-
-    def _refused(self, error: OSError, action: str) -> StorageFailed:
-        self._host.complain(f"{self!r}: cannot {action}: {error}")
-        return StorageFailed("the broker's disk refused the write")
 
     def _wrote(self, loaded: LoadedLog, written_end: int, record_count: int) -> None:
         """The file holds everything below `written_end` now."""
@@ -329,6 +300,8 @@ class PartitionLog:
             batch.segment.written_position = batch.position + batch.size
             if batch.segment not in loaded.dirty and batch.file is not None:
                 loaded.dirty.add(batch.segment, batch.file)
+            if batch.plain:
+                appending.keep_hot(self, batch)
             records += batch.record_count
         if loaded.sealing:
             rolling.seal_written(self, loaded)
@@ -388,7 +361,15 @@ class PartitionLog:
         if self.offline_reason is None:
             self.offline_reason = reason
             _log.error("partition %s-%d is offline: %s", self.topic_id, self.partition, reason)
+            self.drop_decrypted()
             self.tell_progress()
+
+    def drop_decrypted(self) -> None:
+        """Forget what is kept open of sealed segments, and their keys."""
+        if self.hot_tail is not None:
+            self.hot_tail.clear()
+        for segment in self._loaded.segments if self._loaded is not None else ():
+            segment.seal = None
 
     def tell_progress(self) -> None:
         """An end, the start or the state moved."""
@@ -453,6 +434,16 @@ class PartitionLog:
             return 0
         return self.usable().epochs.epoch_for(offset)
 
+    def segments_view(self) -> list[SegmentInfo]:
+        """Its segments in order. Reads the beginning of files not used yet. Raises KAFKA_STORAGE_ERROR."""
+        return segment_info.view(self, self.usable())
+
+    @property
+    def plaintext_history(self) -> bool:
+        """Whether anything of this partition was ever stored unsealed, or may have been. Looks at the
+        disk."""
+        return segment_info.had_plain(self)
+
     def active_producers(self) -> list[tuple[int, ProducerEntry]]:
         """(producer id, state) of every producer remembered."""
         return list(self.usable().producers)
@@ -474,7 +465,7 @@ class PartitionLog:
         """Begin a new segment unless the active one is empty. Raises KAFKA_STORAGE_ERROR."""
         loaded = self.usable()
         if loaded.active.end_position:
-            self._segment_for_append(loaded, loaded.active, 0, self.log_end_offset, now_ms)
+            appending.roll(self, loaded, now_ms)
             self._host.committer.mark_dirty(self)
 
     async def flush(self) -> None:

@@ -15,8 +15,9 @@ from rivven.log.file_cache import FileCache
 from rivven.log.files import Files
 from rivven.log.framed_file import FormatTooNew, FramedFileDamaged
 from rivven.log.producers import SNAPSHOT_MAGIC, SNAPSHOT_VERSION, Producers
-from rivven.log.scanning import BatchDamaged, scan_headers
+from rivven.log.scanning import BatchDamaged
 from rivven.log.segment import Segment, base_offset_of, segment_path
+from rivven.log.segment_kind import headers_from
 
 SNAPSHOTS_KEPT = 2
 """The newest two: one may turn out to lie beyond what a crash left of the log."""
@@ -110,7 +111,7 @@ def _replay(cache: FileCache, segments: list[Segment], producers: Producers, sta
         if (following is not None and following <= start) or segment.written_position == 0:
             continue
         try:
-            for _, header in scan_headers(cache.get(segment.data, "write"), 0, segment.written_position):
+            for _, header in headers_from(cache, segment):
                 if header.producer_id >= 0 and header.base_offset >= start:
                     timestamp = header.max_timestamp if header.log_append_time else -1
                     producers.record(header, header.base_offset, timestamp, now_ms)

@@ -3,8 +3,8 @@
 Below the recovery point every byte was synced and possibly acknowledged: damage there is refused, with file
 and position, and takes this partition offline. At or after it the log is cut at the first batch that is not
 whole, intact and next in order, even if valid ones follow, because pages reach the disk in any order; what is
-cut is kept beside the log, and the leader epoch rises. Indexes of what is scanned are rebuilt. Blocking:
-start-up or an I/O thread.
+cut is kept beside the log, and the leader epoch rises. Indexes of what is scanned are rebuilt. Sealed
+segments are walked by their frames' lengths and checksums, without a key. Blocking: start-up or a thread.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import logging
 from dataclasses import dataclass
 
 from rivven.errors import StorageFailed
-from rivven.log import compaction_swap
+from rivven.log import compaction_swap, plain_history
 from rivven.log.checkpoint import CheckpointEntry
 from rivven.log.cut_files import keep_cut
 from rivven.log.epoch_file import load_epochs, save_epochs
@@ -26,7 +26,7 @@ from rivven.log.producers import Producers
 from rivven.log.scanning import BatchDamaged, scan
 from rivven.log.segment import UNKNOWN_TIMESTAMP, Segment, base_offset_of, segment_path
 from rivven.log.segment_index import index_paths, load_index, save_index
-from rivven.records.batch import HEADER_BYTES, parse_header
+from rivven.log.segment_kind import SegmentRefused, headers_from, learn
 
 _log = logging.getLogger("rivven.log")
 
@@ -58,6 +58,8 @@ class OpenPlan:
     now_ms: int
     synced: bool = False
     """Everything in the directory was synced since the crash: no file has to be."""
+    sealing: bool = False
+    """The topic is encrypted: an empty directory gets the mark of `plain_history`."""
 
 
 @dataclass(slots=True)
@@ -74,6 +76,8 @@ class Opened:
     log_end_offset: int
     cut_bytes: int = 0
     touched: bool = False
+    never_plain: bool = False
+    """It has the mark of `plain_history`."""
 
 
 def open_clean(files: Files, cache: FileCache, plan: OpenPlan) -> Opened:
@@ -88,11 +92,18 @@ def open_clean(files: Files, cache: FileCache, plan: OpenPlan) -> Opened:
     if size != saved.size_bytes:
         reason = f"holds {size} bytes, {saved.size_bytes} at the last shutdown"
         raise PartitionDamaged(plan.directory, 0, reason)
-    epochs = load_epochs(files, plan.directory, segments, saved.leader_epoch)
+    epochs = load_epochs(files, cache, plan.directory, segments, saved.leader_epoch)
     _add_missing_segment(segments, plan, saved.log_end_offset)
     _load_active(files, cache, segments[-1], plan)
     producers = restore_producers(files, cache, plan, segments, names, saved.log_end_offset, clean=True)
-    return Opened(segments, producers, epochs, saved.log_start_offset, saved.log_end_offset)
+    return Opened(
+        segments,
+        producers,
+        epochs,
+        saved.log_start_offset,
+        saved.log_end_offset,
+        never_plain=plain_history.MARK_NAME in names,
+    )
 
 
 def recover(files: Files, cache: FileCache, plan: OpenPlan) -> Opened:
@@ -108,6 +119,10 @@ class _Recovery:
         self._directory = plan.directory
         self._point = plan.saved.recovery_point
         self._names = _tidy(files, plan.directory)
+        if plan.sealing and not self._names:
+            plain_history.make_mark(files, plan.directory)
+            files.sync_directory(plan.directory)
+            self._names.append(plain_history.MARK_NAME)
         self._cut_bytes = 0
         self._risen: LeaderEpochs | None = None
 
@@ -134,7 +149,16 @@ class _Recovery:
             self._files, self._cache, self._plan, kept, self._names, log_end, clean=False
         )
         touched = any(segment.written_position for segment in kept)
-        return Opened(kept, producers, epochs, log_start, log_end, self._cut_bytes, touched)
+        return Opened(
+            kept,
+            producers,
+            epochs,
+            log_start,
+            log_end,
+            self._cut_bytes,
+            touched,
+            never_plain=plain_history.MARK_NAME in self._names,
+        )
 
     def _check_beginning(self, segments: list[Segment]) -> None:
         log_start = self._plan.saved.log_start_offset
@@ -179,14 +203,19 @@ class _Recovery:
         size = segment.written_position
         if not self._plan.synced:
             file.sync()
+        damage = self._learn_kind(segment, size)
         segment.end_position = segment.written_position = 0
         segment.index = SegmentIndex()
         segment.max_timestamp = -1
-        expected, damage = self._scan(segment, file, size, segment.base_offset, until=self._point)
+        expected = segment.base_offset
+        if damage is None:
+            expected, damage = self._scan(segment, file, size, expected, until=self._point)
         if damage is None:
             # What a failed sync left only in memory must not be taken for stored: the rest comes from disk.
             file.forget_cached(segment.end_position)
             expected, damage = self._scan(segment, file, size, expected, until=None)
+            if damage is None and size and segment.end_position == 0:
+                damage = BatchDamaged(0, "a header without a batch")
         segment.written_position = segment.end_position
         segment.first_append_ms = min(segment.first_timestamp, self._plan.now_ms)
         if damage is not None:
@@ -196,18 +225,37 @@ class _Recovery:
             self._cut_off(kept, file, expected)
         return expected, damage is not None
 
+    def _learn_kind(self, segment: Segment, size: int) -> BatchDamaged | None:
+        """Plain or sealed; a header that is damaged, as a batch would be. Raises PartitionDamaged for one
+        that is whole and wrong: nothing a crash leaves."""
+        try:
+            sealed = learn(self._cache, segment) if size else None
+        except SegmentRefused as refused:
+            raise PartitionDamaged(segment.data.path, refused.position, refused.reason) from None
+        except BatchDamaged as damage:
+            segment.sealed = None
+            return damage
+        if size and sealed is None and plain_history.MARK_NAME in self._names:
+            plain_history.take_away(self._files, self._directory)
+            self._files.sync_directory(self._directory)
+            self._names.remove(plain_history.MARK_NAME)
+        return None
+
     def _scan(
         self, segment: Segment, file: File, size: int, expected: int, *, until: int | None
     ) -> tuple[int, BatchDamaged | None]:
         """Check batches from the segment's end in memory on, up to offset `until`: (next offset, damage)."""
         try:
-            for position, header, _ in scan(file, segment.end_position, size):
+            start = max(segment.end_position, segment.start)
+            sealed = segment.sealed is not None
+            for position, header, stored in scan(file, start, size, sealed=sealed):
                 if until is not None and expected >= until:
                     break
                 if header.base_offset < expected or header.base_offset > expected >= self._point:
                     reason = f"has offset {header.base_offset} where {expected} is next"
                     raise BatchDamaged(position, reason)
-                segment.note(header.last_offset, header.size_bytes, header.max_timestamp, self._plan.interval)
+                stored_bytes = position + len(stored) - segment.end_position
+                segment.note(header.last_offset, stored_bytes, header.max_timestamp, self._plan.interval)
                 expected = header.last_offset + 1
         except BatchDamaged as damage:
             return expected, damage
@@ -269,7 +317,7 @@ class _Recovery:
         self._risen = epochs
 
     def _load_epochs(self, kept: list[Segment]) -> LeaderEpochs:
-        return load_epochs(self._files, self._directory, kept, self._plan.saved.leader_epoch)
+        return load_epochs(self._files, self._cache, self._directory, kept, self._plan.saved.leader_epoch)
 
 
 def _tidy(files: Files, directory: str) -> list[str]:
@@ -318,7 +366,7 @@ def _load_active(files: Files, cache: FileCache, segment: Segment, plan: OpenPla
     except BatchDamaged as damage:
         raise PartitionDamaged(segment.data.path, damage.position, damage.reason) from None
     segment.max_timestamp = max(segment.max_timestamp, -1)
-    if segment.written_position:
-        first = parse_header(cache.get(segment.data).read(HEADER_BYTES, 0))
+    for _, first in headers_from(cache, segment):
         segment.first_timestamp = first.max_timestamp
         segment.first_append_ms = min(first.max_timestamp, plan.now_ms)
+        break

@@ -24,14 +24,17 @@ _log = logging.getLogger("rivven.log")
 
 
 class Names:
-    """The names in the partitions directory, as a member of commit rounds."""
+    """The names in the partitions directory, and in new directories there, as a member of commit rounds."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._rounds = 0
+        self.new: set[str] = set()
+        """Directories made with something in them that no round has begun to sync."""
 
     def begin_sync(self) -> SyncPlan:
-        return SyncPlan(directories=(self._path,))
+        new, self.new = self.new, set()
+        return SyncPlan(directories=(self._path, *sorted(new)))
 
     def synced(self) -> None:
         self._rounds += 1

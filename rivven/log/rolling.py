@@ -56,6 +56,7 @@ def create_file(log: PartitionLog, loaded: LoadedLog, segment: Segment, now_ms: 
 def roll(log: PartitionLog, loaded: LoadedLog, now_ms: int) -> Segment:
     """End the active segment at the log's end and begin a new one. Raises OSError, with nothing changed."""
     old = loaded.active
+    old.seal = None
     new = Segment(log.path, log.log_end_offset)
     new.index = SegmentIndex()
     create_file(log, loaded, new, now_ms)

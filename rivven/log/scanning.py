@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rivven.log.files import File
+from rivven.log.sealing import FRAME_CLEAR_BYTES, FRAME_OVERHEAD_BYTES, frame_intact, parse_frame
 from rivven.records.batch import HEADER_BYTES, BatchHeader, CorruptBatch, crc_matches, parse_header
 
 CHUNK_BYTES = 1 << 20
@@ -18,7 +19,7 @@ HOP_BYTES = 1 << 16
 
 
 class BatchDamaged(Exception):
-    """The bytes at `position` are not a whole, intact batch."""
+    """The bytes at `position` are not a whole, intact batch, or not a whole, intact frame with one."""
 
     def __init__(self, position: int, reason: str) -> None:
         super().__init__(f"position {position}: {reason}")
@@ -27,40 +28,44 @@ class BatchDamaged(Exception):
 
 
 def scan(
-    file: File, position: int, end: int, *, check_crc: bool = True
+    file: File, position: int, end: int, *, sealed: bool = False, check_crc: bool = True
 ) -> Iterator[tuple[int, BatchHeader, memoryview]]:
-    """Yield (position, header, batch) of each batch in [position, end).
+    """Yield (position, header, batch) of each batch in [position, end); of a sealed one the frame as stored.
 
     Raises BatchDamaged at the first that is not whole and intact, with everything before it yielded.
     """
-    window = _Window(file, end, CHUNK_BYTES)
+    window = _Window(file, end, CHUNK_BYTES, sealed)
     while position < end:
         header = window.header(position)
-        size = header.size_bytes
-        batch = window.bytes(position, size)
-        if len(batch) < size:
-            raise BatchDamaged(position, f"a batch of {size} bytes with {len(batch)} bytes left")
-        if check_crc and not crc_matches(batch, 0, header):
+        size = header.size_bytes + window.overhead
+        stored = window.bytes(position, size)
+        if len(stored) < size:
+            raise BatchDamaged(position, f"a batch of {size} bytes with {len(stored)} bytes left")
+        if check_crc and not (frame_intact(stored) if sealed else crc_matches(stored, 0, header)):
             raise BatchDamaged(position, "CRC-32C does not match")
-        yield position, header, batch
+        yield position, header, stored
         position += size
 
 
-def scan_headers(file: File, position: int, end: int) -> Iterator[tuple[int, BatchHeader]]:
+def scan_headers(
+    file: File, position: int, end: int, *, sealed: bool = False
+) -> Iterator[tuple[int, BatchHeader]]:
     """Like `scan`, without CRCs and without reading large batches: their headers are hopped to."""
-    window = _Window(file, end, HOP_BYTES)
+    window = _Window(file, end, HOP_BYTES, sealed)
     while position < end:
         header = window.header(position)
         yield position, header
-        position += header.size_bytes
+        position += header.size_bytes + window.overhead
 
 
 class _Window:
     """The part of the file that is in memory: it moves forward with what is asked for."""
 
-    __slots__ = ("_chunk", "_end", "_file", "_read_bytes", "_start")
+    __slots__ = ("_chunk", "_end", "_file", "_read_bytes", "_sealed", "_start", "overhead")
 
-    def __init__(self, file: File, end: int, read_bytes: int) -> None:
+    def __init__(self, file: File, end: int, read_bytes: int, sealed: bool) -> None:
+        self._sealed = sealed
+        self.overhead = FRAME_OVERHEAD_BYTES if sealed else 0
         self._file = file
         self._end = end
         self._read_bytes = read_bytes
@@ -79,10 +84,14 @@ class _Window:
     def header(self, position: int) -> BatchHeader:
         """The header at `position`; raises BatchDamaged unless its batch fits before the end."""
         try:
-            header = parse_header(self.bytes(position, HEADER_BYTES))
+            if self._sealed:
+                header = parse_frame(self.bytes(position, FRAME_CLEAR_BYTES), 0)[0]
+            else:
+                header = parse_header(self.bytes(position, HEADER_BYTES))
         except CorruptBatch as error:
             raise BatchDamaged(position, error.message) from None
-        if header.size_bytes > self._end - position:
+        size = header.size_bytes + self.overhead
+        if size > self._end - position:
             left = self._end - position
-            raise BatchDamaged(position, f"a batch of {header.size_bytes} bytes with {left} bytes left")
+            raise BatchDamaged(position, f"a batch of {size} bytes with {left} bytes left")
         return header

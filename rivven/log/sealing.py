@@ -117,9 +117,16 @@ class SegmentHeader(NamedTuple):
         return body + _crc.pack(crc32c(body))
 
 
+class Seal(NamedTuple):
+    """What the frames of one segment are sealed and opened with."""
+
+    header: SegmentHeader
+    sealer: Sealer
+
+
 class SegmentKeys(Protocol):
-    """Where a log directory gets the keys of its segments. `create` and `sealer` never wait for a provider
-    and may be called from any thread."""
+    """Where a log directory gets the keys of its segments. All but `prepare` never wait for a provider and
+    may be called from any thread."""
 
     async def prepare(self, topics: Mapping[UUID, str | None]) -> None:
         """Have the keys of these topics at hand; called before their partitions are opened or reconfigured.
@@ -135,12 +142,24 @@ class SegmentKeys(Protocol):
         ...
 
     def sealer(self, header: SegmentHeader) -> Sealer:
-        """The sealer of an existing segment. Raises KeyUnavailable."""
+        """The sealer of an existing segment. Raises KeyUnavailable, FrameRefused when the data key in the
+        header does not open."""
+        ...
+
+    def newest(self, topic_id: UUID) -> bytes | None:
+        """Id of the topic key that `create` uses, None when there is none at hand."""
         ...
 
 
+class SealedTooNew(CorruptBatch):
+    """A whole header that this version does not understand: nothing a crash leaves."""
+
+
 def parse_segment_header(content: Buffer) -> SegmentHeader | None:
-    """The header of a sealed segment; None when the file begins like a plain one. Raises CorruptBatch."""
+    """The header of a sealed segment; None when the file begins like a plain one.
+
+    Raises CorruptBatch, and SealedTooNew for a version or algorithm that is not known here.
+    """
     if bytes(content[:4]) != SEGMENT_MAGIC:
         return None
     if len(content) < SEGMENT_HEADER_BYTES:
@@ -151,14 +170,21 @@ def parse_segment_header(content: Buffer) -> SegmentHeader | None:
     if _crc.unpack_from(content, _segment.size)[0] != crc32c(bytes(content[: _segment.size])):
         raise CorruptBatch("the CRC-32C of the segment's header does not match")
     if version != FORMAT_VERSION or length != SEGMENT_HEADER_BYTES:
-        raise CorruptBatch(f"sealed in format {version}, this version reads {FORMAT_VERSION}")
+        raise SealedTooNew(f"sealed in format {version}, this version reads {FORMAT_VERSION}")
     if algorithm not in ALGORITHMS.values():
-        raise CorruptBatch(f"sealed with algorithm {algorithm}, which this version does not know")
+        raise SealedTooNew(f"sealed with algorithm {algorithm}, which this version does not know")
     return SegmentHeader(algorithm, UUID(bytes=topic_id), partition, incarnation, key_id, wrapped)
 
 
 def seal_batch(sealer: Sealer, header: SegmentHeader, position: int, batch: memoryview) -> bytearray:
     """The frame of a batch whose offsets, epoch and timestamps are final, for a position of the segment."""
+    return seal_keeping(sealer, header, position, batch)[0]
+
+
+def seal_keeping(
+    sealer: Sealer, header: SegmentHeader, position: int, batch: memoryview
+) -> tuple[bytearray, list[Buffer]]:
+    """The frame, and the batch as buffers of their own (header, records): sealing has to copy it anyway."""
     size = len(batch) + FRAME_OVERHEAD_BYTES
     frame = bytearray(size)
     view = memoryview(frame)
@@ -172,7 +198,7 @@ def seal_batch(sealer: Sealer, header: SegmentHeader, position: int, batch: memo
     sealer.seal(nonce, plain, _associated(header, position, clear), view[_SEALED_AT:])
     _frame.pack_into(frame, 0, FRAME_MAGIC, FORMAT_VERSION, 0, 0, size, 0)
     _crc.pack_into(frame, _FRAME_CRC_AT, _frame_crc(view))
-    return frame
+    return frame, [bytes(batch[:HEADER_BYTES]), memoryview(plain)[4:]]
 
 
 def _joined(batch: memoryview) -> bytes:

@@ -6,8 +6,12 @@ digits, then `.log`, `.index`, `.timeindex`, `.snapshot`.
 
 from __future__ import annotations
 
+from enum import Enum
+from typing import Final
+
 from rivven.log.file_cache import FileRef
 from rivven.log.index import SegmentIndex
+from rivven.log.sealing import FRAME_OVERHEAD_BYTES, SEGMENT_HEADER_BYTES, Seal, SegmentHeader
 
 RELATIVE_OFFSET_MAX = 2**31 - 1
 """Offsets in one segment span at most this (Kafka's indexes are signed there)."""
@@ -15,6 +19,15 @@ INDEX_ENTRIES_MAX = 10 * 1024 * 1024 // 8
 """Offset index entries per segment, as Kafka's segment.index.bytes of 10 MiB allows."""
 UNKNOWN_TIMESTAMP = -2
 """The largest timestamp of a sealed segment that nobody asked for yet; -1 is "no timestamp"."""
+
+
+class Unread(Enum):
+    """Whether a segment is sealed has not been read from its file yet."""
+
+    UNREAD = 0
+
+
+UNREAD: Final = Unread.UNREAD
 
 
 def segment_path(directory: str, base_offset: int, suffix: str = "log") -> str:
@@ -31,7 +44,10 @@ def base_offset_of(name: str, suffix: str = "log") -> int | None:
 
 
 class Segment:
-    """`end_position` counts queued bytes too; `written_position` only what is in the file."""
+    """`end_position` counts queued bytes too; `written_position` only what is in the file.
+
+    The header of a sealed segment is written with its first frame: at position 0 nothing is there at all.
+    """
 
     __slots__ = (
         "base_offset",
@@ -44,6 +60,9 @@ class Segment:
         "max_timestamp_offset",
         "rebuild_index",
         "retired",
+        "seal",
+        "sealed",
+        "seals",
         "unindexed_bytes",
         "written_position",
     )
@@ -63,9 +82,27 @@ class Segment:
         """The index files that are there belong to another segment of the same name."""
         self.retired = False
         """Replaced or deleted: positions found in it are worth nothing any more."""
+        self.sealed: SegmentHeader | Unread | None = UNREAD if size else None
+        """None: plain, or nothing in it yet. `segment_kind.learn` reads it."""
+        self.seal: Seal | None = None
+        """What new frames are sealed with; only while it is the active segment."""
+        self.seals = 0
+        """Uses of the data key that are known of, for the limit of random nonces."""
 
     def __repr__(self) -> str:
         return f"Segment({self.data.path}, {self.end_position} bytes)"
+
+    @property
+    def start(self) -> int:
+        """Where its first batch is, once it has one. Its kind must be known."""
+        assert self.sealed is not UNREAD
+        return 0 if self.sealed is None else SEGMENT_HEADER_BYTES
+
+    @property
+    def overhead(self) -> int:
+        """Bytes a stored batch is longer than the batch. Its kind must be known."""
+        assert self.sealed is not UNREAD
+        return 0 if self.sealed is None else FRAME_OVERHEAD_BYTES
 
     def takes(self, size: int, last_offset: int, segment_bytes: int) -> bool:
         """Whether a batch still fits by size, offset span and index entries; an empty one takes any size."""
@@ -77,7 +114,8 @@ class Segment:
         return index is None or index.bytes_used < INDEX_ENTRIES_MAX * 8
 
     def note(self, last_offset: int, size: int, max_timestamp: int, interval: int) -> None:
-        """A batch of `size` bytes was placed at the end. Only for a segment whose index is in memory."""
+        """A batch was placed at the end: `size` bytes with its frame, and with the segment's header for the
+        first. Only for a segment whose index is in memory."""
         if max_timestamp > self.max_timestamp:
             self.max_timestamp = max_timestamp
             self.max_timestamp_offset = last_offset

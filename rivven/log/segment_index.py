@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from rivven.log.file_cache import FileCache
-from rivven.log.files import File, Files
+from rivven.log.files import Files
 from rivven.log.framed_file import write_whole
 from rivven.log.index import SegmentIndex, decode_index
-from rivven.log.scanning import BatchDamaged, scan_headers
+from rivven.log.scanning import BatchDamaged
 from rivven.log.segment import RELATIVE_OFFSET_MAX, Segment
+from rivven.log.segment_kind import headers_from, learn
 
 INDEX_MEMORY_BYTES = 32 << 20
 """Memory for the indexes of sealed segments: sixteen full 1 GiB segments being read from the start."""
@@ -29,6 +30,8 @@ def load_index(files: Files, cache: FileCache, segment: Segment, interval: int) 
 
     Raises BatchDamaged and OSError.
     """
+    if segment.written_position:
+        learn(cache, segment)
     index = None if segment.rebuild_index else _read(files, segment)
     if index is None or not _adopt(cache, segment, index):
         return rebuild(cache, segment, interval)
@@ -48,8 +51,9 @@ def rebuild(cache: FileCache, segment: Segment, interval: int) -> SegmentIndex:
 def _build(cache: FileCache, segment: Segment, interval: int) -> tuple[Segment, SegmentIndex]:
     shadow = Segment("", segment.base_offset)
     index = shadow.index = SegmentIndex()
-    for _, header in scan_headers(cache.get(segment.data), 0, segment.written_position):
-        shadow.note(header.last_offset, header.size_bytes, header.max_timestamp, interval)
+    for position, header in headers_from(cache, segment):
+        size = position + header.size_bytes + segment.overhead - shadow.end_position
+        shadow.note(header.last_offset, size, header.max_timestamp, interval)
     shadow.finish_index()
     return shadow, index
 
@@ -70,7 +74,7 @@ def _read(files: Files, segment: Segment) -> SegmentIndex | None:
         file = files.open(path, "read")
         contents.append(file.read(file.size(), 0))
     index = decode_index(contents[0], contents[1], segment.written_position)
-    if index is None or (not contents[1] and segment.written_position > 0):
+    if index is None or (not contents[1] and segment.written_position > segment.start):
         return None
     return index
 
@@ -81,14 +85,13 @@ def _adopt(cache: FileCache, segment: Segment, index: SegmentIndex) -> bool:
     Checks the last entries of both; others are checked when used. What follows the last entry is walked, so
     an index that ends too early costs time, nothing else.
     """
-    file = cache.get(segment.data)
     last_time = index.last_time() or (-1, -1)
     try:
-        if last_time[1] >= 0 and not _has_time(file, segment, index, last_time):
+        if last_time[1] >= 0 and not _has_time(cache, segment, index, last_time):
             return False
         best = last_time
         position, relative = index.entry_before(RELATIVE_OFFSET_MAX)
-        for at, header in scan_headers(file, position, segment.written_position):
+        for at, header in headers_from(cache, segment, position):
             if at == position and relative >= 0 and header.last_offset != segment.base_offset + relative:
                 return False
             if header.max_timestamp > best[0]:
@@ -101,10 +104,10 @@ def _adopt(cache: FileCache, segment: Segment, index: SegmentIndex) -> bool:
     return True
 
 
-def _has_time(file: File, segment: Segment, index: SegmentIndex, entry: tuple[int, int]) -> bool:
+def _has_time(cache: FileCache, segment: Segment, index: SegmentIndex, entry: tuple[int, int]) -> bool:
     timestamp, relative = entry
     last_offset = segment.base_offset + relative
-    for _, header in scan_headers(file, index.entry_before(relative)[0], segment.written_position):
+    for _, header in headers_from(cache, segment, index.entry_before(relative)[0]):
         if header.last_offset >= last_offset:
             return header.last_offset == last_offset and header.max_timestamp == timestamp
     return False

@@ -1,7 +1,8 @@
 """Offline verification of logs (`rivven log verify`): every CRC, every offset, every index entry, every
 small file.
 
-Reads only. A finding is `damage` when records may be lost or wrong, `hint` when what disagrees is rebuilt by
+Reads only and needs no keys: of a sealed segment the frames are checked, their records are not opened. A
+finding is `damage` when records may be lost or wrong, `hint` when what disagrees is rebuilt by
 itself. Blocking and a Python loop over batches: a tool, not for the broker's process.
 """
 
@@ -22,7 +23,9 @@ from rivven.log.index import SegmentIndex, decode_index
 from rivven.log.producer_snapshots import snapshot_offsets
 from rivven.log.producers import SNAPSHOT_MAGIC, SNAPSHOT_VERSION, Producers
 from rivven.log.scanning import BatchDamaged, scan
+from rivven.log.sealing import SEGMENT_HEADER_BYTES
 from rivven.log.segment import base_offset_of, segment_path
+from rivven.log.segment_kind import header_in
 
 PARTITIONS_NAME = "partitions"
 FINDINGS_MAX = 10_000
@@ -45,6 +48,7 @@ class Report:
 
     partitions: int = 0
     segments: int = 0
+    sealed_segments: int = 0
     batches: int = 0
     records: int = 0
     size_bytes: int = 0
@@ -129,7 +133,10 @@ class _Partition:
         timestamps: list[int] = []
         end = base
         try:
-            for position, header, _ in scan(file, 0, size):
+            sealed = header_in(file.read(SEGMENT_HEADER_BYTES, 0), path) is not None
+            report.sealed_segments += sealed
+            start = SEGMENT_HEADER_BYTES if sealed else 0
+            for position, header, _ in scan(file, start, size, sealed=sealed):
                 self._check_order(path, position, header.base_offset, header.leader_epoch, end)
                 end = header.last_offset + 1
                 report.batches += 1

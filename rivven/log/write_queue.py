@@ -4,7 +4,7 @@ thread.
 A file is not written on the loop while it is being synced: such a write has been seen to stall for 126 ms.
 Small batches then wait for the end of the round, which the next round would wait for anyway; large amounts go
 to the writer thread, whose copying runs beside the loop. A write that fails is cut back to the last whole
-batch.
+batch. A batch of a sealed segment is sealed right before it is written, where it is written.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rivven.log.file_cache import FileCache
 from rivven.log.files import VECTORS_MAX, Buffer, File
 from rivven.log.host import Host
 from rivven.log.producers import ProducerEntry
+from rivven.log.sealing import SEGMENT_HEADER_BYTES, seal_keeping
 from rivven.log.segment import Segment
 
 
@@ -26,31 +27,59 @@ class Queued:
     """A batch in the queue, with what is needed to take it back."""
 
     __slots__ = (
+        "_stored",
         "buffer",
         "file",
         "next_offset",
         "old_entry",
+        "plain",
         "position",
         "producer_id",
         "record_count",
+        "seal",
         "segment",
         "segment_before",
         "size",
     )
 
-    def __init__(self, buffer: Buffer, segment: Segment, position: int, size: int, next_offset: int) -> None:
+    def __init__(self, buffer: memoryview, segment: Segment, size: int, next_offset: int) -> None:
         self.buffer = buffer
         self.segment = segment
+        self.seal = segment.seal
+        """Kept here: the segment may be taken back and begun anew before this is written."""
+        self.plain: list[Buffer] = []
+        """The batch as buffers of their own, once it was sealed."""
+        self._stored: Buffer | None = None
         self.file: File | None = None
         """Where it was written; nothing stays open for a batch that waits."""
-        self.position = position
+        self.position = segment.end_position
         self.size = size
+        """In the file: with its frame, and with the segment's header in front of the first."""
         self.next_offset = next_offset
         self.record_count = 0
         self.producer_id = -1
         self.old_entry: ProducerEntry | None = None
         self.segment_before = (-1, -1, 0)
         """The segment's largest timestamp, its offset, and unindexed bytes before this batch."""
+
+    def stored(self) -> Buffer:
+        """What goes into the file, sealed when first asked for: on the thread that writes it."""
+        if self.seal is None:
+            return self.buffer
+        if self._stored is None:
+            header, sealer = self.seal
+            position = self.position or SEGMENT_HEADER_BYTES
+            frame, self.plain = seal_keeping(sealer, header, position, self.buffer)
+            self._stored = frame if self.position else header.encode() + frame
+        return self._stored
+
+    def written(self) -> None:
+        """It is in the file; the sealed copy is not needed any more."""
+        self._stored = None
+
+
+SEALED_BYTES_MAX = 1 << 20
+"""Sealed before they are written together: the sealed copies are memory that no request was budgeted for."""
 
 
 class WriteFailed(Exception):
@@ -83,24 +112,30 @@ def write_all(cache: FileCache, batches: Sequence[Queued]) -> None:
         for batch in group:
             batch.file = file
         _write_group(file, group, done)
+        for batch in group:
+            batch.written()
         done += len(group)
 
 
-def write_one(file: File, buffer: Buffer, position: int, size: int) -> None:
+def write_one(file: File, batch: Queued) -> None:
     """Write one batch. Raises WriteFailed."""
+    stored = batch.stored()
     try:
-        written = file.write((buffer,), position)
+        written = file.write((stored,), batch.position)
     except OSError as error:
-        raise _cut_back(file, position, error, 0) from error
-    if written != size:
-        _finish(file, [Queued(buffer, _NO_SEGMENT, position, size, 0)], written, 0)
+        raise _cut_back(file, batch.position, error, 0) from error
+    if written != batch.size:
+        _finish(file, [batch], written, 0)
+    batch.written()
 
 
 def _together(batches: Sequence[Queued], start: int) -> list[Queued]:
     """Batches from `start` that follow each other in one file, as many as one call takes."""
     group = [batches[start]]
+    sealed_bytes = group[0].size
     for batch in batches[start + 1 : start + VECTORS_MAX]:
-        if batch.segment is not group[0].segment:
+        sealed_bytes += batch.size
+        if batch.segment is not group[0].segment or (batch.seal and sealed_bytes > SEALED_BYTES_MAX):
             break
         group.append(batch)
     return group
@@ -109,7 +144,7 @@ def _together(batches: Sequence[Queued], start: int) -> list[Queued]:
 def _write_group(file: File, group: list[Queued], done: int) -> None:
     size = sum(batch.size for batch in group)
     try:
-        written = file.write([batch.buffer for batch in group], group[0].position)
+        written = file.write([batch.stored() for batch in group], group[0].position)
     except OSError as error:
         raise _cut_back(file, group[0].position, error, done) from error
     if written != size:
@@ -119,7 +154,7 @@ def _write_group(file: File, group: list[Queued], done: int) -> None:
 def _finish(file: File, group: list[Queued], written: int, done: int) -> None:
     """The write was short: go on with the rest. Every turn writes a byte at least, or fails."""
     start = group[0].position
-    rest = memoryview(b"".join(batch.buffer for batch in group))
+    rest = memoryview(b"".join(batch.stored() for batch in group))
     while written < len(rest):
         try:
             more = file.write((rest[written:],), start + written)
@@ -150,9 +185,6 @@ def _cut_back(file: File, position: int, error: OSError, whole: int) -> WriteFai
     except OSError:
         fatal = True
     return WriteFailed(error, whole, fatal)
-
-
-_NO_SEGMENT = Segment("", 0)
 
 
 class QueueOwner(Protocol):

@@ -25,8 +25,15 @@ def _live(world: World) -> None:
         world.files.cut_power_at = world.files.operations + random.randint(1, 150)
     for _ in range(random.randint(5, ACTIONS)):
         action = random.choices(
-            (world.append, world.step, world.let_time_pass, world.delete_records, world.break_something),
-            (50, 30, 5, 3, 2),
+            (
+                world.append,
+                world.step,
+                world.let_time_pass,
+                world.delete_records,
+                world.break_something,
+                world.change_keys,
+            ),
+            (50, 30, 5, 3, 2, 2),
         )[0]
         action()
         if world.offline:

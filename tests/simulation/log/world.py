@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 import random
 from collections.abc import Coroutine
@@ -17,6 +18,7 @@ from rivven.log.partition_log import PartitionLog
 from rivven.log.verify import verify
 from rivven.records.batch import Record, build_batch, iterate_batches, parse_header
 from rivven.testing.files import CrashFiles, Fault, PowerCut
+from rivven.testing.segment_keys import StaticSegmentKeys
 from rivven.testing.threads import StepThreads
 
 T = TypeVar("T")
@@ -60,6 +62,8 @@ class Ledger:
 class World:
     def __init__(self, seed: int, partitions: int = 2) -> None:
         self.random = random.Random(seed)
+        self.keys = StaticSegmentKeys(seed, self.random.choice((1, 2)))
+        self.sealing = self.random.choice(("never", "always", "always", "at times"))
         self.files = CrashFiles()
         self.files.syncfs = self.random.random() < 0.5
         self.clock = SimulatedClock()
@@ -101,6 +105,7 @@ class World:
         """Start: open the directory and all partitions, and check them against the ledgers."""
         self.threads = StepThreads(self.random)
         self.offline = False
+        self.keys.available = True
         self.directory = LogDirectory.open(
             ROOT,
             self.files,
@@ -112,8 +117,10 @@ class World:
                 producers_per_partition=100,
                 thread_write_bytes=self.random.choice((1, 3000, 20_000)),
             ),
+            keys=self.keys,
             entropy=self.random.randbytes,
         )
+        self._choose_sealing()
         was_clean = self.directory.was_clean
         opening = self.directory.open_partitions(TOPIC, range(self.partitions), self.config)
         self.logs = self.run(opening)
@@ -142,6 +149,22 @@ class World:
             self.offline = True
 
     # -- what a broker does ----------------------------------------------------------------------------------
+
+    def _choose_sealing(self) -> None:
+        sealed = {"never": False, "always": True}.get(self.sealing, self.random.random() < 0.5)
+        self.config = dataclasses.replace(self.config, encryption_enabled=sealed)
+
+    def change_keys(self) -> None:
+        """A topic gets a new key, sealing is switched on or off, the provider goes away or comes back."""
+        choice = self.random.random()
+        if choice < 0.3:
+            self.keys.renew(TOPIC)
+        elif choice < 0.6:
+            self._choose_sealing()
+            for log in self.logs:
+                log.update_config(self.config)
+        else:
+            self.keys.available = choice < 0.9
 
     def append(self) -> None:
         number = self.random.randrange(self.partitions)
@@ -266,6 +289,8 @@ class World:
         ledger.promised_end = log.log_end_offset
         ledger.start_promised = ledger.start_requested = log.log_start_offset
         ledger.waiting.clear()
+        if self.sealing == "always" and not cut:
+            assert not log.plaintext_history or not log.log_end_offset
         self._check_producers(log, ledger, found)
         self._check_times(log, found)
 

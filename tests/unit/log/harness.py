@@ -12,6 +12,7 @@ from rivven.config.topic_settings import TopicConfig
 from rivven.log.directory import LogDirectory
 from rivven.log.host import LogLimits
 from rivven.log.partition_log import Appended, PartitionLog
+from rivven.log.sealing import SegmentKeys
 from rivven.records.batch import Record, build_batch, iterate_batches, parse_header
 from rivven.testing.files import CrashFiles
 from rivven.testing.threads import StepThreads
@@ -66,6 +67,7 @@ class Broker:
         config: TopicConfig | None = None,
         limits: LogLimits = LIMITS,
         clock: ManualClock | None = None,
+        keys: SegmentKeys | None = None,
     ) -> None:
         self.files = CrashFiles() if files is None else files
         self.config = TopicConfig() if config is None else config
@@ -78,6 +80,7 @@ class Broker:
             self.clock,
             node_id=1,
             limits=limits,
+            keys=keys,
             entropy=lambda size: bytes(range(size)),
         )
         self.loop = asyncio.new_event_loop()
