@@ -15,7 +15,6 @@ Every write is durable before it counts. A file that is not as written is refuse
 from __future__ import annotations
 
 import json
-import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from rivven.security.keys.provider import (
     ProviderUnavailable,
     WrappedKey,
 )
+from rivven.security.keys.public_keys import safe_name
 
 TOPIC_MAGIC: Final = b"RVKT"
 SECRET_MAGIC: Final = b"RVKS"
@@ -42,7 +42,6 @@ KEYS_MAX: Final = 64
 
 _TOPICS, _SECRETS, _PUBLIC, _STATE = "topics", "secrets", "public", "state"
 _SUFFIX: Final = ".keys"
-_SAFE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ class KeyStore:
         refused: dict[UUID, str] = {}
         for topic_id in self._topic_ids():
             try:
-                stored = self._read_topic(topic_id)
+                stored = self.read_topic(topic_id)
             except KeyProviderError as error:
                 refused[topic_id] = str(error)
                 continue
@@ -100,7 +99,8 @@ class KeyStore:
         key_file.remove(self._files, path)
         key_file.remove(self._files, f"{path}.tmp")
 
-    def _read_topic(self, topic_id: UUID) -> StoredTopic | None:
+    def read_topic(self, topic_id: UUID) -> StoredTopic | None:
+        """The keys of a topic, None when it has none. Raises KeyProviderError."""
         path = self._topic_path(topic_id)
         found = key_file.read(self._files, path, TOPIC_MAGIC, "file of topic keys")
         if found is None:
@@ -140,25 +140,13 @@ class KeyStore:
         """Store a sealed secret durably. Raises KeyProviderError."""
         key_file.replace(self._files, self._secret_path(name), SECRET_MAGIC, sealed)
 
-    def write_public(self, name: str, key_id: str, pem: bytes) -> None:
-        """Keep a public key for ever. Raises KeyProviderError."""
-        path = f"{self.path}/{_PUBLIC}/{_safe(name)}-{_safe(key_id)}.pub"
-        key_file.replace_plain(self._files, path, pem)
-
-    def public_keys(self, name: str) -> dict[str, bytes]:
-        """Every public key kept under a name, by key id. Raises KeyProviderError."""
-        directory, prefix = f"{self.path}/{_PUBLIC}", f"{_safe(name)}-"
-        found: dict[str, bytes] = {}
-        with disk_failures(directory):
-            for entry in self._files.list(directory):
-                if entry.startswith(prefix) and entry.endswith(".pub"):
-                    path = f"{directory}/{entry}"
-                    content = self._files.open(path, "read").read(key_file.KEY_FILE_BYTES_MAX, 0)
-                    found[entry[len(prefix) : -len(".pub")]] = content
-        return found
+    @property
+    def public_directory(self) -> str:
+        """Where the public halves of signing keys are kept."""
+        return f"{self.path}/{_PUBLIC}"
 
     def _secret_path(self, name: str) -> str:
-        return f"{self.path}/{_SECRETS}/{_safe(name)}"
+        return f"{self.path}/{_SECRETS}/{safe_name(name)}"
 
     # -- the operation that is under way ---------------------------------------------------------------------
 
@@ -247,10 +235,3 @@ def _topic_of(content: dict[str, Any]) -> StoredTopic:
         wrapped=wrapped,
         rewriting=bool(content["rewriting"]),
     )
-
-
-def _safe(name: str) -> str:
-    """A name that is a file's name and nothing else."""
-    if not _SAFE_NAME.fullmatch(name):
-        raise KeyRefused("the name of a secret is at most 100 of a-z 0-9 . _ -")
-    return name

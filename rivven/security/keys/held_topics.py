@@ -1,0 +1,249 @@
+"""Topics and their keys in memory: got from the provider, stored, and asked for again when they were not had.
+
+A driver; belongs to the event loop. The provider and the disk are used on threads, a few calls at a time. A
+topic's keys change under its lock only, and count once they are durable. What keys are good for is the
+business of `topic_keys`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+from uuid import UUID
+
+from rivven.clock import Clock
+from rivven.log.threads import Threads
+from rivven.log.waiting import on_worker
+from rivven.security.keys.key_store import KeyStore, StoredTopic
+from rivven.security.keys.provider import KeyContext, KeyProvider, KeyProviderError, ProviderUnavailable
+from rivven.security.keys.topic_ring import Entropy, TopicRing, decode_ring, new_ring
+from rivven.tasks import Tasks
+
+CALLS_MAX: Final = 8
+"""Calls of the provider at once: ten thousand topics at 10 ms each are open in 13 seconds, and a service that
+limits rates is not flooded."""
+
+RETRY_SECONDS_MIN: Final = 0.5
+RETRY_SECONDS_MAX: Final = 30.0
+"""Between rounds for what could not be had; each pause is shortened by up to half, at random."""
+
+Pause = Callable[[float], Awaitable[None]]
+
+_log = logging.getLogger("rivven.keys")
+
+T = TypeVar("T")
+
+
+class HeldTopic:
+    """What is known of one topic. `ring` is replaced as a whole and read by any thread."""
+
+    __slots__ = ("failure", "gone", "lock", "refused", "ring", "stored", "topic_id", "wanted")
+
+    def __init__(self, topic_id: UUID, stored: StoredTopic | None = None, refused: str = "") -> None:
+        self.topic_id = topic_id
+        self.stored = stored
+        self.ring: TopicRing | None = None
+        self.wanted: str | None = None
+        """The `encryption.key` it is to be wrapped with; None: nothing new is sealed."""
+        self.refused = refused
+        """Why its file cannot be used."""
+        self.failure = ""
+        self.gone = False
+        self.lock = asyncio.Lock()
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing to ask the provider for."""
+        if self.gone:
+            return True
+        if self.refused:
+            return False
+        if self.stored is None:
+            return self.wanted is None
+        return self.ring is not None and self.wanted in (None, self.stored.key_name)
+
+    def wipe(self) -> None:
+        """Nothing is known of it any more; its keys in memory are overwritten."""
+        self.gone = True
+        if self.ring is not None:
+            self.ring.wipe()
+            self.ring = None
+
+
+class HeldTopics:
+    """Every topic of the key store, by id in `topics`."""
+
+    def __init__(
+        self,
+        *,
+        store: KeyStore,
+        provider: KeyProvider,
+        context: KeyContext,
+        threads: Threads,
+        tasks: Tasks,
+        clock: Clock,
+        entropy: Entropy,
+        pause: Pause,
+    ) -> None:
+        self.topics: dict[UUID, HeldTopic] = {}
+        self.store = store
+        self.provider = provider
+        self._context = context
+        self._threads = threads
+        self._tasks = tasks
+        self._clock = clock
+        self._entropy = entropy
+        self._pause = pause
+        self._worker = threads.worker("keys", CALLS_MAX)
+        self._retrying = False
+
+    async def load(self) -> None:
+        """Read the key store; nothing is asked of the provider. Raises KeyProviderError."""
+        stored, refused = await self.run(self.store.topics)
+        for topic_id, topic in stored.items():
+            self.topics[topic_id] = HeldTopic(topic_id, topic)
+        for topic_id, reason in refused.items():
+            self.topics[topic_id] = HeldTopic(topic_id, refused=reason)
+            _log.error("topic %s has no keys: %s", topic_id, reason)
+
+    def close(self) -> None:
+        """Overwrite every key in memory."""
+        for topic in self.topics.values():
+            topic.wipe()
+        self._worker.close()
+
+    async def run(self, job: Callable[[], T]) -> T:
+        """Do something that blocks, on a thread."""
+        return await on_worker(self._threads, self._worker, job)
+
+    @property
+    def waiting(self) -> list[HeldTopic]:
+        """Topics whose keys could not be had yet."""
+        return [topic for topic in self.topics.values() if not topic.settled]
+
+    def held(self, topic_id: UUID) -> HeldTopic:
+        """What is known of a topic, nothing at first."""
+        topic = self.topics.get(topic_id)
+        if topic is None:
+            topic = self.topics[topic_id] = HeldTopic(topic_id)
+        return topic
+
+    # -- one topic; its lock is held -------------------------------------------------------------------------
+
+    async def open_ring(self, topic: HeldTopic) -> None:
+        """Get a topic's keys into memory, if it has any; a file that was refused is read again.
+
+        Raises KeyProviderError.
+        """
+        if topic.ring is not None or topic.gone:
+            return
+        if topic.refused:
+            topic.stored = await self.run(lambda: self.store.read_topic(topic.topic_id))
+            topic.refused = ""
+        stored = topic.stored
+        if stored is None:
+            return
+        context = self._context.topic(stored.topic_id)
+        content = await self.run(lambda: self.provider.unwrap(stored.wrapped, context))
+        topic.ring = decode_ring(content, stored.key_ids)
+
+    async def store_ring(
+        self, topic: HeldTopic, ring: TopicRing, key_name: str, created_ms: tuple[int, ...]
+    ) -> None:
+        """Wrap keys and store them; they count for the topic from then on. Raises KeyProviderError."""
+        rewriting = topic.stored is not None and topic.stored.rewriting
+        context = self._context.topic(topic.topic_id)
+
+        def job() -> StoredTopic:
+            wrapped = self.provider.wrap(key_name, ring.encode(), context)
+            stored = StoredTopic(topic.topic_id, key_name, ring.key_ids, created_ms, wrapped, rewriting)
+            self.store.write_topic(stored)
+            return stored
+
+        old = topic.ring
+        try:
+            topic.stored = await self.run(job)
+        except KeyProviderError:
+            if ring is not old:
+                ring.wipe()
+            raise
+        topic.ring = ring
+        if old is not None and old is not ring:
+            old.wipe()
+
+    async def _settle(self, topic: HeldTopic) -> None:
+        async with topic.lock:
+            if topic.gone:
+                return
+            await self.open_ring(topic)
+            wanted, stored, ring = topic.wanted, topic.stored, topic.ring
+            if wanted is not None and (stored is None or ring is None):
+                await self.store_ring(topic, new_ring(self._entropy), wanted, (self._clock.now_ms(),))
+            elif wanted is not None and stored is not None and ring is not None and wanted != stored.key_name:
+                await self.store_ring(topic, ring, wanted, stored.created_ms)
+            topic.failure = ""
+
+    # -- many topics -----------------------------------------------------------------------------------------
+
+    async def settle(self, topics: Sequence[HeldTopic]) -> None:
+        """Ask for the keys of these topics, and go on asking in the background for what was not had."""
+        await self._try_to_settle(topics)
+        if not self._retrying and self.waiting:
+            self._retrying = True
+            self._tasks.spawn(self._retry(), "topic keys")
+
+    async def concurrently(
+        self, topics: Sequence[HeldTopic], action: Callable[[HeldTopic], Awaitable[None]]
+    ) -> ProviderUnavailable | None:
+        """Do something with topics, CALLS_MAX at a time, until the provider is out of reach: asking it for
+        thousands of keys it cannot give would keep it down."""
+        left = deque(topics)
+        outage: ProviderUnavailable | None = None
+
+        async def take() -> None:
+            nonlocal outage
+            while left and outage is None:
+                try:
+                    await action(left.popleft())
+                except ProviderUnavailable as error:
+                    outage = error
+
+        await asyncio.gather(*(take() for _ in range(min(CALLS_MAX, len(left)))))
+        return outage
+
+    async def _try_to_settle(self, topics: Sequence[HeldTopic]) -> None:
+        outage = await self.concurrently(topics, self._settle_noting)
+        waiting = [topic for topic in topics if not topic.settled]
+        if not waiting:
+            return
+        for topic in waiting:
+            if outage is not None:
+                topic.failure = topic.failure or str(outage)
+        reason = waiting[0].refused or waiting[0].failure
+        _log.error("no keys for %d topic(s), which cannot be used until there are: %s", len(waiting), reason)
+
+    async def _settle_noting(self, topic: HeldTopic) -> None:
+        try:
+            await self._settle(topic)
+        except ProviderUnavailable:
+            raise
+        except KeyProviderError as error:
+            topic.failure = str(error)
+
+    async def _retry(self) -> None:
+        delay = RETRY_SECONDS_MIN
+        try:
+            while self.waiting:
+                share = int.from_bytes(self._entropy(2), "big") / 65_536
+                await self._pause(delay * (1 - share / 2))
+                due = self.waiting
+                await self._try_to_settle(due)
+                settled = sum(topic.settled for topic in due)
+                if settled:
+                    _log.warning("the keys of %d topic(s) are here again", settled)
+                delay = RETRY_SECONDS_MIN if settled else min(delay * 2, RETRY_SECONDS_MAX)
+        finally:
+            self._retrying = False
