@@ -21,8 +21,7 @@ from rivven.log.sealing import (
     DataKey,
     FrameRefused,
     KeyUnavailable,
-    Sealer,
-    SegmentHeader,
+    Seal,
     frame_intact,
     open_frame,
     parse_frame,
@@ -60,13 +59,6 @@ class Target:
     path: str
     header: bytes | None = None
     key: bytes | None = field(default=None, repr=False)
-
-
-class Seal(NamedTuple):
-    """What the frames of one segment are sealed or opened with."""
-
-    header: SegmentHeader
-    sealer: Sealer
 
 
 class Read(NamedTuple):
@@ -160,11 +152,14 @@ class SegmentWriter:
         self._position = position
         self._waiting: list[Buffer] = []
         self._waiting_bytes = 0
-        if seal is not None and position == 0:
-            self._put(seal.header.encode())
 
     def add(self, batch: memoryview | bytearray) -> None:
-        """Place one batch. Raises StorageFailed when an index could not point behind it, and OSError."""
+        """Place one batch, behind the header of a sealed segment if it is the first.
+
+        Raises StorageFailed when an index could not point behind it, and OSError.
+        """
+        if self._seal is not None and self._position + self._waiting_bytes == 0:
+            self._put(self._seal.header.encode())
         position = self._position + self._waiting_bytes
         if position > POSITION_MAX:
             raise StorageFailed("the rewritten segment is too large for its index")
@@ -177,7 +172,7 @@ class SegmentWriter:
             self._flush()
 
     def finish(self) -> int:
-        """Write what waits and sync; returns the size of the file."""
+        """Write what waits and sync; returns the size of the file, 0 without any batch."""
         self._flush()
         return self._position
 

@@ -15,6 +15,7 @@ from rivven.log.compaction import ClosedSegment
 from rivven.log.files import Files
 from rivven.log.sealing import (
     SEGMENT_HEADER_BYTES,
+    FrameRefused,
     KeyUnavailable,
     Sealer,
     SegmentHeader,
@@ -36,7 +37,7 @@ class RewritingKeys(Protocol):
         ...
 
     def export(self, header: SegmentHeader) -> bytes:
-        """The data key of a segment, to hand it to a worker of our own. Raises KeyUnavailable."""
+        """The data key of a segment, for a worker of our own. Raises KeyUnavailable, FrameRefused."""
         ...
 
 
@@ -73,8 +74,12 @@ def source_fields(
 def fields_of(
     segment: ClosedSegment, header: SegmentHeader | None, keys: RewritingKeys | None
 ) -> SourceFields:
-    """What a worker needs to read a segment with this header. Raises KeyUnavailable."""
-    key = None if header is None else _having(keys, segment.path).export(header)
+    """What a worker needs to read a segment with this header. Raises CorruptMessage, KeyUnavailable."""
+    try:
+        key = None if header is None else _having(keys, segment.path).export(header)
+    except FrameRefused:
+        reason = "the data key in the header does not open"
+        raise CorruptMessage(f"{segment.path} at position 0: {reason}") from None
     return segment.base_offset, segment.end_offset, segment.path, segment.size_bytes, key
 
 

@@ -37,7 +37,7 @@ from rivven.records.batch import (
     seal_batch,
 )
 from rivven.testing.files import CrashFiles, PowerCut
-from tests.unit.log.rewriting_harness import DerivedKeys
+from rivven.testing.segment_keys import StaticSegmentKeys
 
 SEEDS = int(os.environ.get("RIVVEN_SIM_SEEDS", "150"))
 DIRECTORY = "/log/partition"
@@ -101,7 +101,7 @@ class Partition:
     def __init__(self, random_: random.Random, mode: Mode = PLAIN) -> None:
         self.random = random_
         self.mode = mode
-        self.keys = DerivedKeys()
+        self.keys = StaticSegmentKeys()
         self.files = CrashFiles()
         self.files.make_directory("/log")
         self.files.sync_directory("/")
@@ -229,7 +229,7 @@ class Partition:
     def stale(self) -> list[ClosedSegment]:
         """Segments with batches that are not under the newest key."""
         headers = [(s, read_segment_header(self.files, s, TOPIC, 0)) for s in self.segments()]
-        newest = self.keys.topic_key
+        newest = self.keys.newest(TOPIC)
         return [s for s, h in headers if s.size_bytes and (h is None or h.topic_key_id != newest)]
 
     def reencrypt(self) -> None:
@@ -354,7 +354,7 @@ def rewrite_somehow(partition: Partition, random_: random.Random) -> None:
     """A compaction, or what was encrypted so far under a new key."""
     if partition.mode is not PLAIN and random_.random() < 0.4:
         if random_.random() < 0.7:  # else: goes on with what a crash has interrupted
-            partition.keys.topic_key = random_.randbytes(16)
+            partition.keys.renew(TOPIC)
         partition.reencrypt()
         assert not partition.stale()
     else:
@@ -399,7 +399,7 @@ def test_power_cut_at_every_operation_of_a_re_encryption(seed: int, mode: Mode) 
         partition = Partition(random_, mode)
         for _ in range(4):
             partition.write_segment(6)
-        partition.keys.topic_key = b"2" * 16
+        partition.keys.renew(TOPIC)
         before = len(partition.stale())
         partition.files.cut_power_at = partition.files.operations + cut
         try:

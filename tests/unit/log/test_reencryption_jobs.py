@@ -14,7 +14,7 @@ from rivven.log.rewriting import SegmentWriter, Source, Target, read_batches, se
 from rivven.log.worker_jobs import find_job
 from rivven.records.batch import Record, build_batch
 from rivven.testing.files import CrashFiles
-from tests.unit.log.rewriting_harness import DerivedKeys
+from rivven.testing.segment_keys import StaticSegmentKeys
 
 TOPIC = UUID(int=7)
 
@@ -27,7 +27,7 @@ def batches(count: int) -> list[bytes]:
     ]
 
 
-def target_of(keys: DerivedKeys, path: str) -> Target:
+def target_of(keys: StaticSegmentKeys, path: str) -> Target:
     header, _ = keys.create(TOPIC, 0)
     return Target(path, header.encode(), keys.export(header))
 
@@ -49,9 +49,9 @@ def files() -> CrashFiles:
 @pytest.mark.parametrize("sealed", [True, False])
 @pytest.mark.parametrize("size", [1, 3000, 1 << 20])
 def test_parts_make_the_same_batches_under_another_key(files: CrashFiles, sealed: bool, size: int) -> None:
-    keys, content = DerivedKeys(), batches(30)
+    keys, content = StaticSegmentKeys(), batches(30)
     source = source_of(files, target_of(keys, "/d/old") if sealed else Target("/d/old"), content)
-    keys.topic_key = b"2" * 16
+    keys.renew(TOPIC)
     target = target_of(keys, "/d/new")
     position = written = parts = 0
     while position < source.size_bytes:
@@ -68,7 +68,7 @@ def test_parts_make_the_same_batches_under_another_key(files: CrashFiles, sealed
 
 
 def test_damage_stops_at_the_damaged_batch(files: CrashFiles) -> None:
-    keys = DerivedKeys()
+    keys = StaticSegmentKeys()
     source = source_of(files, target_of(keys, "/d/old"), batches(3))
     stored = bytearray(files.content("/d/old"))
     stored[-1] ^= 1
@@ -80,7 +80,7 @@ def test_damage_stops_at_the_damaged_batch(files: CrashFiles) -> None:
 def test_the_job_works_on_the_real_disk(tmp_path: Path) -> None:
     content = b"".join(batches(3))
     (tmp_path / "old").write_bytes(content)
-    target = target_of(DerivedKeys(), str(tmp_path / "new"))
+    target = target_of(StaticSegmentKeys(), str(tmp_path / "new"))
     assert find_job("reencrypt_part") is reencrypt_part
     source = (0, 3, str(tmp_path / "old"), len(content), None)
     position, written = reencrypt_part(source, 0, (target.path, target.header, target.key), 0, 1 << 20)

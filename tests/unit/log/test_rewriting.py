@@ -64,6 +64,11 @@ def test_what_is_sealed_comes_back_and_is_not_on_the_disk(files: CrashFiles, alg
     assert len(stored) == SEGMENT_HEADER_BYTES + sum(len(batch) + FRAME_OVERHEAD_BYTES for batch in content)
 
 
+def test_a_segment_without_batches_is_an_empty_file(files: CrashFiles) -> None:
+    assert read(files, write(files, [])) == []
+    assert files.content("/d/s") == b""
+
+
 def test_every_batch_tells_where_the_next_one_begins(files: CrashFiles) -> None:
     for header in (None, HEADER):
         content = batches(9)
