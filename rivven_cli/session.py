@@ -52,6 +52,12 @@ class Session:
             self._admin = AdminApi(self._find_profile(), self._timeout_s)
         return self._admin
 
+    def patient_admin(self, seconds: float) -> AdminApi:
+        """The same for calls that take long; waits for `seconds`, or --timeout if that is more."""
+        from rivven_client.admin import AdminApi
+
+        return AdminApi(self._find_profile(), max(seconds, self._timeout_s))
+
     def _find_profile(self) -> Profile:
         from rivven_client.profile import find_profile
 

@@ -9,6 +9,7 @@ from rivven.http.admin import (
     audit,
     authz,
     broker,
+    keys,
     policies,
     quotas,
     revocations,
@@ -40,6 +41,7 @@ def all_routes(services: AdminServices, document: OpenApiDocument) -> list[Route
             services.metadata, services.authentication, services.entropy, services.scram_iterations
         ),
         *quotas.routes(services.metadata),
+        *keys.routes(services.keys),
         *document.routes(),
     ]
     seen: set[tuple[str, str]] = set()

@@ -5,9 +5,8 @@ Values and types only. A part of the broker that has routes adds one field.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rivven.api.tokens import TokenService
@@ -18,6 +17,7 @@ from rivven.security.authn.authenticator import Entropy
 from rivven.security.authn.services import AuthenticationServices
 from rivven.security.authz.chain import AuthorizerChain
 from rivven.security.authz.roles import RoleDirectory
+from rivven.security.keys.operations import KeyService
 from rivven.security.sessions import Sessions
 from rivven.telemetry import Metrics
 
@@ -38,8 +38,8 @@ class ListenerView:
 
 @dataclass(frozen=True, slots=True)
 class BrokerView:
-    """The broker as operators see it. `certificates` are PEM files by the configuration key that names
-    them."""
+    """The broker as operators see it. `certificates` are the server's chains (DER) in force, by the
+    configuration keys of their files."""
 
     version: str
     node_id: int
@@ -49,7 +49,7 @@ class BrokerView:
     healthy: Callable[[], bool]
     ready: Callable[[], bool]
     listeners: Callable[[], list[ListenerView]]
-    certificates: Callable[[], Mapping[str, Path]]
+    certificates: Callable[[], Mapping[str, Sequence[bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +76,5 @@ class AdminServices:
     audit: AuditServices
     clock: Clock
     entropy: Entropy
+    keys: KeyService | None = None
+    """None on a broker that never encrypted anything."""

@@ -9,8 +9,7 @@ same steps again; none of them does harm twice.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -18,8 +17,11 @@ from uuid import UUID
 
 RECORD_VERSION: Final = 1
 
-SEGMENTS_LISTED_MAX: Final = 20_000
-"""Segments an erasure names one by one, some 2 MB of certificate; a larger topic is summed by partition."""
+SEGMENTS_LISTED_MAX: Final = 10_000
+"""Segments an erasure names one by one, some 1 MB of certificate; a larger topic is summed by partition. The
+state of a key store holds four."""
+
+KIND: Final = "erasure"
 
 
 class Step(StrEnum):
@@ -138,19 +140,21 @@ def bounded(partitions: Iterable[ErasedPartition]) -> tuple[ErasedPartition, ...
     return tuple(replace(one, segments=()) for one in found)
 
 
-def encode(erasure: Erasure) -> bytes:
-    """The record as it is stored."""
-    fields = {"version": RECORD_VERSION, **asdict(erasure), "topic_id": str(erasure.topic_id)}
-    return json.dumps(fields, separators=(",", ":")).encode("ascii")
+def encode(erasure: Erasure) -> dict[str, Any]:
+    """The record as plain values, as the key store keeps them."""
+    fields = {"kind": KIND, "version": RECORD_VERSION, **asdict(erasure)}
+    return {**fields, "topic_id": str(erasure.topic_id), "step": str(erasure.step)}
 
 
-def decode(content: bytes) -> Erasure:
+def decode(content: Mapping[str, Any]) -> Erasure:
     """The record back. Raises MalformedErasure."""
     try:
-        fields: dict[str, Any] = json.loads(content)
-        version = fields.pop("version")
-        if version != RECORD_VERSION:
-            raise MalformedErasure(f"an erasure of format {version}, this version reads {RECORD_VERSION}")
+        fields = dict(content)
+        kind, version = fields.pop("kind"), fields.pop("version")
+        if kind != KIND or version != RECORD_VERSION:
+            raise MalformedErasure(
+                f"an operation {kind!r} of format {version!r}, this version knows {KIND} {RECORD_VERSION}"
+            )
         partitions = tuple(
             ErasedPartition(**{**one, "segments": tuple(ErasedSegment(**each) for each in one["segments"])})
             for one in fields.pop("partitions")

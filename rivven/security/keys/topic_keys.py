@@ -291,7 +291,8 @@ class TopicKeys:
         is left alone, so that an interrupted rewrap goes on where it was. `on_progress` gets how many are
         done and how many there are. Raises KeyProviderError when the provider does not even begin."""
         before = self.kek_ids()
-        topics = [topic for topic in self._held.topics.values() if topic.stored or topic.refused]
+        # All of them: a topic whose first key is just being wrapped holds its lock until that is stored.
+        topics = list(self._held.topics.values())
         newest = await self._newest_keks({one.stored.key_name for one in topics if one.stored})
         moved = int(await self._held.run(partial(self._metadata_key.rewrap, self._provider)))
         unchanged = 1 - moved
@@ -330,7 +331,7 @@ class TopicKeys:
 
     async def _rewrap_topic(self, topic: HeldTopic, newest: Mapping[str, str]) -> bool:
         async with topic.lock:
-            if topic.gone:
+            if topic.gone or (topic.stored is None and not topic.refused):
                 return False
             stored, ring = await self._in_use(topic)
             if stored.wrapped.key_id == newest.get(stored.key_name):

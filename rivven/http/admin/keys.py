@@ -1,0 +1,451 @@
+"""Routes about the keys of encryption at rest: which there are, and rotate, rewrap, re-encrypt, shred.
+
+They answer 501 on a broker without `storage.encryption`. No key ever passes through them: only ids, counts,
+signed certificates and public keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from rivven.audit.events import principal_text
+from rivven.http.admin.pages import Listing, PageQuery, page
+from rivven.http.admin.problems import Problem
+from rivven.http.admin.routes import Call, Input, Media, Permission, Raw, Route
+from rivven.security.keys.inventory import KekUse, TopicKeyUse
+from rivven.security.keys.operations import CertificateEntry, KeyService, PublicKey, RewriteProgress
+from rivven.types import Operation
+
+TOPIC_NAME_MAX = 249
+KEY_NAME_MAX = 2_048
+
+
+class KekInfo(BaseModel):
+    """One key-encryption key and what rests on it."""
+
+    name: str = Field(description="The key it is a version of; empty for the configured default.")
+    key_id: str
+    state: str = Field(description="enabled, disabled, pending-destruction or destroyed.")
+    current: bool = Field(description="Whether new keys are wrapped under it.")
+    created_at_ms: int | None
+    topics: int
+    topic_keys: int
+    wraps_metadata_key: bool
+    segments: int
+    bytes: int = Field(description="Stored bytes of those segments.")
+    retirable: bool = Field(
+        description="Nothing here needs it any more. Backups and tiered copies made before may still."
+    )
+
+
+class ErasureInfo(BaseModel):
+    """A topic that is being shredded."""
+
+    id: str
+    topic: str
+    topic_id: str
+    step: str = Field(description="The last step that is done.")
+    problem: str = Field(description="Why it came no further; empty while it moves.")
+
+
+class KeysInfo(BaseModel):
+    """All key-encryption keys."""
+
+    provider: str
+    newest_percent: float = Field(description="Sealed bytes under current keys, percent.")
+    keys: list[KekInfo]
+    plain_segments: int = Field(description="Segments stored unencrypted.")
+    plain_bytes: int
+    running: ErasureInfo | None
+
+
+class TopicKeysInfo(BaseModel):
+    """The keys of one topic."""
+
+    topic: str
+    topic_id: str
+    key_name: str = Field(description="Its encryption.key; empty for the configured default.")
+    encrypted: bool = Field(description="Whether new segments are sealed.")
+    topic_key: str | None = Field(description="Id of the key of new segments.")
+    topic_keys: int
+    keks: list[str] = Field(description="The key-encryption keys that wrap them.")
+    segments: int
+    bytes: int
+    plain_segments: int
+    plain_bytes: int
+    plaintext_history: bool = Field(description="Some of it was once stored unencrypted.")
+    newest_percent: float = Field(description="Bytes under the newest topic key, percent.")
+    reencrypting: bool
+
+
+class RotateRequest(Input):
+    """Which key gets a new version."""
+
+    key: str = Field(default="", max_length=KEY_NAME_MAX, description="Empty for the configured default.")
+
+
+class RotatedInfo(BaseModel):
+    """The new key-encryption key and when it takes effect."""
+
+    key: str
+    key_id: str
+    previous_key_id: str
+    older_topic_keys: int = Field(description="Topic keys under older ones until they are rewrapped.")
+    effect: str
+
+
+class RewrappedInfo(BaseModel):
+    """What was rewrapped."""
+
+    rewrapped: int
+    unchanged: int
+    retirable: list[str] = Field(description="Key-encryption keys that nothing here needs any more.")
+    warning: str
+
+
+class TopicRequest(Input):
+    """Which topic."""
+
+    topic: str = Field(min_length=1, max_length=TOPIC_NAME_MAX)
+
+
+class ShredRequest(TopicRequest):
+    """What is to be erased for ever."""
+
+    accept_plaintext_history: bool = Field(
+        default=False,
+        description="Go on although records were stored unencrypted, where destroying keys does not reach.",
+    )
+
+
+class ProgressInfo(BaseModel):
+    """Re-encryption of one topic."""
+
+    topic: str
+    topic_id: str
+    done_bytes: int
+    left_bytes: int
+    finished: bool
+    problem: str
+
+
+class CertificateInfo(BaseModel):
+    """One erasure certificate."""
+
+    id: str
+    topic: str
+    state: str = Field(description="complete or pending.")
+    finished_at: str
+
+
+class PublicKeyInfo(BaseModel):
+    """A public key that signatures are checked with."""
+
+    key_id: str
+    pem: str
+    current: bool
+
+
+class PublicKeysInfo(BaseModel):
+    """The public keys of one signer, the newest first; old ones stay for what they signed."""
+
+    items: list[PublicKeyInfo]
+
+
+BACKUP_WARNING = (
+    "Backups and tiered copies made before may still need the older keys: destroy one at the provider only"
+    " when none of them counts any more."
+)
+
+JSON = Media("application/json")
+
+
+def routes(keys: KeyService | None) -> list[Route]:
+    """The rows of this module; `keys` is None without encryption."""
+
+    def needs_keys(handler: Callable[[KeyService, Call], Awaitable[Any]]) -> Callable[[Call], Awaitable[Any]]:
+        @wraps(handler)
+        async def handle(call: Call) -> Any:
+            if keys is None:
+                raise Problem(501, "this broker does not encrypt: see storage.encryption")
+            return await handler(keys, call)
+
+        return handle
+
+    return [
+        *_reading(needs_keys),
+        *_changing(needs_keys),
+        *_erasing(needs_keys),
+        *_signing(needs_keys),
+    ]
+
+
+_NeedsKeys = Callable[[Callable[[KeyService, Call], Awaitable[Any]]], Callable[[Call], Awaitable[Any]]]
+
+
+def _reading(needs_keys: _NeedsKeys) -> list[Route]:
+    @needs_keys
+    async def overview(keys: KeyService, _call: Call) -> KeysInfo:
+        found = await keys.inventory()
+        plain, running = found.plain, keys.running
+        return KeysInfo(
+            provider=found.provider,
+            newest_percent=found.newest_percent,
+            keys=[_kek(one) for one in found.keks],
+            plain_segments=plain.segments,
+            plain_bytes=plain.stored_bytes,
+            running=None
+            if running is None
+            else ErasureInfo(
+                id=running.id,
+                topic=running.topic,
+                topic_id=str(running.topic_id),
+                step=running.step,
+                problem=keys.problem,
+            ),
+        )
+
+    @needs_keys
+    async def topics(keys: KeyService, call: Call) -> Listing[TopicKeysInfo]:
+        return page((await keys.inventory()).topics, lambda one: one.topic, _topic, call.query)
+
+    @needs_keys
+    async def progress(keys: KeyService, call: Call) -> Listing[ProgressInfo]:
+        return page(keys.progress(), lambda one: one.topic, _progress, call.query)
+
+    describe = Permission(Operation.DESCRIBE)
+    return [
+        Route("GET", "/v1/keys", describe, overview, "Key-encryption keys and what rests on each", KeysInfo),
+        Route(
+            "GET",
+            "/v1/keys/topics",
+            describe,
+            topics,
+            "Keys of topics, and what is sealed under them",
+            Listing[TopicKeysInfo],
+            query=PageQuery,
+        ),
+        Route(
+            "GET",
+            "/v1/keys/reencryption",
+            describe,
+            progress,
+            "How far re-encryption is",
+            Listing[ProgressInfo],
+            query=PageQuery,
+        ),
+    ]
+
+
+def _changing(needs_keys: _NeedsKeys) -> list[Route]:
+    @needs_keys
+    async def rotate(keys: KeyService, call: Call) -> RotatedInfo:
+        made = await keys.rotate(call.body.key)
+        call.made = f"kek:{made.key_id}"
+        return RotatedInfo(
+            key=made.name,
+            key_id=made.key_id,
+            previous_key_id=made.previous_id,
+            older_topic_keys=made.older_keys,
+            effect=(
+                "In effect now, for topic keys made from now on. Existing ones stay under older keys until"
+                " they are rewrapped; no data is rewritten by either."
+            ),
+        )
+
+    @needs_keys
+    async def rewrap(keys: KeyService, _call: Call) -> RewrappedInfo:
+        made = await keys.rewrap()
+        return RewrappedInfo(
+            rewrapped=made.rewrapped,
+            unchanged=made.unchanged,
+            retirable=list(made.retirable),
+            warning=BACKUP_WARNING if made.retirable else "",
+        )
+
+    @needs_keys
+    async def reencrypt(keys: KeyService, call: Call) -> ProgressInfo:
+        return _progress(await keys.reencrypt(call.body.topic))
+
+    alter = Permission(Operation.ALTER)
+    return [
+        Route(
+            "POST",
+            "/v1/keys/rotate",
+            alter,
+            rotate,
+            "Make a new key-encryption key, in effect at once",
+            RotatedInfo,
+            request=RotateRequest,
+            audited="key_change",
+            target="kek",
+            facts=lambda call: {"operation": "rotate", "key": call.body.key},
+        ),
+        Route(
+            "POST",
+            "/v1/keys/rewrap",
+            alter,
+            rewrap,
+            "Wrap every topic key under the newest key-encryption key",
+            RewrappedInfo,
+            audited="key_change",
+            target="keys",
+            facts=lambda _call: {"operation": "rewrap"},
+        ),
+        Route(
+            "POST",
+            "/v1/keys/reencrypt",
+            alter,
+            reencrypt,
+            "Rewrite a topic under a new topic key, in the background",
+            ProgressInfo,
+            request=TopicRequest,
+            status=202,
+            audited="key_change",
+            names=lambda call: f"topic:{call.body.topic}",
+            facts=lambda _call: {"operation": "reencrypt"},
+        ),
+    ]
+
+
+def _erasing(needs_keys: _NeedsKeys) -> list[Route]:
+    @needs_keys
+    async def shred(keys: KeyService, call: Call) -> Raw:
+        body, principal = call.body, principal_text(call.subject.principal)
+        accept = body.accept_plaintext_history
+        return Raw(await keys.shred(body.topic, principal, accept_plaintext=accept))
+
+    @needs_keys
+    async def certificates(keys: KeyService, call: Call) -> Listing[CertificateInfo]:
+        return page(await keys.certificates(), lambda one: one.id, _certificate, call.query)
+
+    @needs_keys
+    async def certificate(keys: KeyService, call: Call) -> Raw:
+        return Raw(await keys.certificate(call.path["id"]))
+
+    return [
+        Route(
+            "POST",
+            "/v1/keys/shred",
+            Permission(Operation.ALTER),
+            shred,
+            "Delete a topic and destroy its keys for ever; the answer is the erasure certificate",
+            JSON,
+            request=ShredRequest,
+            audited="key_change",
+            names=lambda call: f"topic:{call.body.topic}",
+            facts=lambda call: {
+                "operation": "shred",
+                "accept_plaintext_history": call.body.accept_plaintext_history,
+            },
+        ),
+        Route(
+            "GET",
+            "/v1/keys/certificates",
+            Permission(Operation.DESCRIBE),
+            certificates,
+            "Erasure certificates",
+            Listing[CertificateInfo],
+            query=PageQuery,
+        ),
+        Route(
+            "GET",
+            "/v1/keys/certificates/{id}",
+            Permission(Operation.DESCRIBE),
+            certificate,
+            "One erasure certificate",
+            JSON,
+        ),
+    ]
+
+
+def _signing(needs_keys: _NeedsKeys) -> list[Route]:
+    @needs_keys
+    async def public_keys(keys: KeyService, call: Call) -> PublicKeysInfo:
+        found = await keys.public_keys(call.path["name"])
+        return PublicKeysInfo(items=[_public(one) for one in found])
+
+    @needs_keys
+    async def rotate_signing(keys: KeyService, call: Call) -> PublicKeyInfo:
+        return _public(await keys.rotate_signing(call.path["name"]))
+
+    return [
+        Route(
+            "GET",
+            "/v1/keys/signing/{name}",
+            Permission(Operation.DESCRIBE),
+            public_keys,
+            "Public keys that check audit checkpoints (audit) or erasure certificates (erasure)",
+            PublicKeysInfo,
+        ),
+        Route(
+            "POST",
+            "/v1/keys/signing/{name}/rotate",
+            Permission(Operation.ALTER),
+            rotate_signing,
+            "Sign with a new key from now on; the old public key is kept",
+            PublicKeyInfo,
+            status=201,
+            audited="key_change",
+            target="signing-key:{name}",
+            facts=lambda _call: {"operation": "rotate"},
+        ),
+    ]
+
+
+def _kek(use: KekUse) -> KekInfo:
+    return KekInfo(
+        name=use.name,
+        key_id=use.key_id,
+        state=use.state,
+        current=use.current,
+        created_at_ms=use.created_ms,
+        topics=use.topics,
+        topic_keys=use.topic_keys,
+        wraps_metadata_key=use.wraps_metadata_key,
+        segments=use.stored.segments,
+        bytes=use.stored.stored_bytes,
+        retirable=use.retirable,
+    )
+
+
+def _topic(use: TopicKeyUse) -> TopicKeysInfo:
+    return TopicKeysInfo(
+        topic=use.topic,
+        topic_id=str(use.topic_id),
+        key_name=use.key_name,
+        encrypted=use.encrypted,
+        topic_key=use.newest,
+        topic_keys=len(use.keks),
+        keks=sorted(set(use.keks.values())),
+        segments=use.total.segments,
+        bytes=use.total.stored_bytes,
+        plain_segments=use.plain.segments,
+        plain_bytes=use.plain.stored_bytes,
+        plaintext_history=use.plaintext_history,
+        newest_percent=use.newest_percent,
+        reencrypting=use.rewriting,
+    )
+
+
+def _progress(one: RewriteProgress) -> ProgressInfo:
+    return ProgressInfo(
+        topic=one.topic,
+        topic_id=str(one.topic_id),
+        done_bytes=one.done_bytes,
+        left_bytes=one.left_bytes,
+        finished=one.finished,
+        problem=one.problem,
+    )
+
+
+def _certificate(entry: CertificateEntry) -> CertificateInfo:
+    return CertificateInfo(id=entry.id, topic=entry.topic, state=entry.state, finished_at=entry.finished_at)
+
+
+def _public(key: PublicKey) -> PublicKeyInfo:
+    return PublicKeyInfo(key_id=key.key_id, pem=key.pem, current=key.current)

@@ -1,0 +1,131 @@
+"""What operations on keys leave in the key store: the running erasure, certificates, and KEKs once used.
+
+Driver; blocks. Certificates are JSON, ``certificates/<id>.json``; the KEKs are a framed file, ``keks``:
+
+    "RVKH" frame, JSON: {KEK id: name of its key}
+
+A provider lists the KEKs of a name it has now; an alias of a KMS forgets where it pointed before, and a KEK
+that wrapped a key once must be destroyed with it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from rivven.log.files import Files
+from rivven.security.keys import key_file
+from rivven.security.keys.erasure import Erasure, decode, encode
+from rivven.security.keys.erasure_certificate import CERTIFICATE_BYTES_MAX
+from rivven.security.keys.key_file import KeyFileRefused, disk_failures
+from rivven.security.keys.key_store import KeyStore
+from rivven.security.keys.operations import CertificateEntry
+
+KEKS_MAGIC: Final = b"RVKH"
+KEKS_MAX: Final = 1_000
+"""KEKs remembered that are not destroyed: one a day for three years, and with the longest ids a file that can
+be read back. The oldest are forgotten then."""
+
+CERTIFICATES_MAX: Final = 100_000
+"""Certificates looked at for a list."""
+
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+
+
+class ErasureFiles:
+    """Implements `shredding.Records`."""
+
+    def __init__(self, files: Files, store: KeyStore) -> None:
+        self._files = files
+        self._store = store
+        self._keks = f"{store.path}/keks"
+        self._certificates = f"{store.path}/certificates"
+
+    # -- the running erasure ---------------------------------------------------------------------------------
+
+    def load_erasure(self) -> Erasure | None:
+        """What was under way. Raises MalformedErasure and KeyProviderError."""
+        found = self._store.operation()
+        return None if found is None else decode(found)
+
+    def save_erasure(self, erasure: Erasure) -> None:
+        """Remember it durably. Raises KeyProviderError."""
+        self._store.set_operation(encode(erasure))
+
+    def clear_erasure(self) -> None:
+        """Nothing is under way. Raises KeyProviderError."""
+        self._store.set_operation(None)
+
+    # -- certificates ----------------------------------------------------------------------------------------
+
+    def write_certificate(self, certificate_id: str, content: bytes) -> None:
+        """Keep a certificate durably. Raises KeyProviderError."""
+        key_file.make_directory(self._files, self._certificates)
+        key_file.replace_plain(self._files, self._path(certificate_id), content)
+
+    def read_certificate(self, certificate_id: str) -> bytes | None:
+        """A certificate, None when there is none. Raises KeyProviderError."""
+        if not _ID.fullmatch(certificate_id):
+            return None
+        path = self._path(certificate_id)
+        with disk_failures(path):
+            if not self._files.exists(path):
+                return None
+            return self._files.open(path, "read").read(CERTIFICATE_BYTES_MAX, 0)
+
+    def certificates(self) -> list[CertificateEntry]:
+        """What there is, without checking signatures. Raises KeyProviderError."""
+        with disk_failures(self._certificates):
+            if not self._files.exists(self._certificates):
+                return []
+            names = self._files.list(self._certificates)
+        ids = [name.removesuffix(".json") for name in names if name.endswith(".json")]
+        found = (self._entry(one) for one in sorted(ids)[:CERTIFICATES_MAX])
+        return [entry for entry in found if entry is not None]
+
+    def _entry(self, certificate_id: str) -> CertificateEntry | None:
+        content = self.read_certificate(certificate_id)
+        try:
+            fields = json.loads(content or b"")
+            topic, state, at = fields["topic"]["name"], fields["state"], fields["finished_at"]
+        except (ValueError, KeyError, TypeError):
+            return None  # not ours
+        return CertificateEntry(certificate_id, str(topic), str(state), str(at))
+
+    def _path(self, certificate_id: str) -> str:
+        return f"{self._certificates}/{certificate_id}.json"
+
+    # -- KEKs once used --------------------------------------------------------------------------------------
+
+    def keks(self) -> dict[str, str]:
+        """Name of the key by KEK id, the oldest first. Raises KeyProviderError."""
+        found = key_file.read(self._files, self._keks, KEKS_MAGIC, "list of KEKs")
+        if found is None:
+            return {}
+        try:
+            content: Any = json.loads(found[1])
+            return {str(kek): str(name) for kek, name in content.items()}
+        except (ValueError, AttributeError):
+            raise KeyFileRefused(f"{self._keks}: does not hold a list of KEKs") from None
+
+    def remember_keks(self, found: Mapping[str, str]) -> dict[str, str]:
+        """Add KEKs, durably; all of them. Raises KeyProviderError."""
+        known = self.keks()
+        if found.keys() <= known.keys():
+            return known
+        every = dict(list((known | dict(found)).items())[-KEKS_MAX:])
+        self._write_keks(every)
+        return every
+
+    def forget_keks(self, gone: Collection[str]) -> None:
+        """Remove destroyed KEKs, durably. Raises KeyProviderError."""
+        known = self.keks()
+        left = {kek: name for kek, name in known.items() if kek not in gone}
+        if len(left) < len(known):
+            self._write_keks(left)
+
+    def _write_keks(self, keks: dict[str, str]) -> None:
+        payload = json.dumps(keks, separators=(",", ":")).encode()
+        key_file.replace(self._files, self._keks, KEKS_MAGIC, payload)

@@ -1,0 +1,112 @@
+"""Key-encryption keys in use: which there are, new ones, everything under the newest, and whose turn it is.
+
+Driver; the provider and the key store are used on threads. It destroys nothing: that is `shredding`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Final
+from uuid import UUID
+
+from rivven.security.keys.bootstrap import MetadataKey
+from rivven.security.keys.erasure_files import ErasureFiles
+from rivven.security.keys.operations import Rotated
+from rivven.security.keys.provider import BuiltInProvider, KekInfo, KeyGone, KeyProviderError
+from rivven.security.keys.topic_keys import RewrapReport, TopicKeys
+
+DAY_MS: Final = 86_400_000
+
+_log = logging.getLogger("rivven.keys")
+
+
+class Keks:
+    """Implements `shredding.Wrappings`. Belongs to the event loop."""
+
+    def __init__(
+        self,
+        provider: BuiltInProvider,
+        topic_keys: TopicKeys,
+        metadata_key: MetadataKey,
+        files: ErasureFiles,
+    ) -> None:
+        self.provider = provider
+        self._topic_keys = topic_keys
+        self._metadata_key = metadata_key
+        self._files = files
+
+    @property
+    def metadata_kek(self) -> str:
+        """The KEK that wraps the metadata key."""
+        return self._metadata_key.kek_id
+
+    def names(self) -> list[str]:
+        """The named keys in use; "" is the configured default and always is."""
+        return list(dict.fromkeys(["", *(one.key_name for one in self._topic_keys.stored().values())]))
+
+    def kek_ids(self) -> set[str]:
+        """The KEKs that wrap something now."""
+        return self._topic_keys.kek_ids()
+
+    async def described(self, names: Sequence[str] | None = None) -> dict[str, list[KekInfo]]:
+        """The provider's KEKs by name; a name it does not know has none. Raises KeyProviderError."""
+        found = {}
+        for name in self.names() if names is None else names:
+            try:
+                found[name] = await asyncio.to_thread(self.provider.describe, name)
+            except KeyGone:
+                found[name] = []
+        return found
+
+    async def known(self, described: Mapping[str, Sequence[KekInfo]]) -> dict[str, str]:
+        """Every KEK that was ever used here and is not destroyed, with its name; `described` is added."""
+        found = {
+            info.key_id: name
+            for name, infos in described.items()
+            for info in infos
+            if info.state != "destroyed"
+        }
+        return await asyncio.to_thread(self._files.remember_keks, found)
+
+    async def rotate(self, name: str) -> Rotated:
+        """A new KEK for a name, in effect at once. Raises KeyProviderError."""
+        previous = await asyncio.to_thread(self.provider.current_id, name)
+        await asyncio.to_thread(self._files.remember_keks, {previous: name})
+        made = await asyncio.to_thread(self.provider.rotate, name)
+        await asyncio.to_thread(self._files.remember_keks, {made: name})
+        stored = self._topic_keys.stored().values()
+        older = sum(len(one.key_ids) for one in stored if one.key_name == name and one.wrapped.key_id != made)
+        _log.info("key %s: new KEK %s instead of %s", name or "(default)", made, previous)
+        return Rotated(name, made, previous, older)
+
+    async def rewrap(self) -> None:
+        """Wrap everything under the newest KEK of its name. Raises KeyProviderError when one key was not."""
+        report = await self.rewrap_all()
+        if report.failed:
+            raise KeyProviderError(report.failed[0])
+
+    async def rewrap_all(self) -> RewrapReport:
+        """As `rewrap`; what failed stands in the report. Raises KeyProviderError when nothing could begin."""
+        return await self._topic_keys.rewrap()
+
+    @property
+    def unavailable(self) -> int:
+        """Topics whose keys cannot be had now: what wraps them must not be destroyed."""
+        return self._topic_keys.waiting_topics
+
+    async def forget(self, topic_id: UUID) -> None:
+        """Remove a topic's keys, durably. Raises KeyProviderError."""
+        await self._topic_keys.forget(topic_id)
+
+
+def due(described: Mapping[str, Sequence[KekInfo]], days: int, now_ms: int) -> list[str]:
+    """The names whose current KEK is older than `days`. A provider that does not know when it made one is
+    not asked for another."""
+    return [
+        name
+        for name, infos in described.items()
+        for info in infos
+        if info.current and info.created_ms is not None and now_ms - info.created_ms >= days * DAY_MS
+    ]

@@ -1,0 +1,70 @@
+"""What operations on keys keep in the key store, and what is not taken for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rivven.security.keys import erasure_files
+from rivven.security.keys.erasure import Step
+from rivven.security.keys.erasure_files import ErasureFiles
+from rivven.security.keys.key_file import KeyFileRefused, PrivateFiles
+from rivven.security.keys.key_store import open_key_store
+from tests.unit.security.keys.erasure_samples import an_erasure
+
+ID = "0a" * 16
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> ErasureFiles:
+    files = PrivateFiles()
+    path = str(tmp_path / "keys")
+    return ErasureFiles(files, open_key_store(files, path, "cluster-1", may_create=True))
+
+
+def test_the_running_erasure(kept: ErasureFiles) -> None:
+    assert kept.load_erasure() is None
+    for step in Step:
+        kept.save_erasure(an_erasure().at(step))
+        assert kept.load_erasure() == an_erasure().at(step)
+    kept.clear_erasure()
+    assert kept.load_erasure() is None
+
+
+def test_certificates(kept: ErasureFiles, tmp_path: Path) -> None:
+    assert kept.certificates() == []
+    content = b'{"topic":{"name":"orders"},"state":"complete","finished_at":"2026-01-01T00:00:00.000Z"}'
+    kept.write_certificate(ID, content)
+    (tmp_path / "keys" / "certificates" / "note.json").write_text("{}")
+    (tmp_path / "keys" / "certificates" / "note.json").chmod(0o600)
+    [entry] = kept.certificates()
+    assert (entry.id, entry.topic, entry.state) == (ID, "orders", "complete")
+    assert kept.read_certificate(ID) == content
+
+
+@pytest.mark.parametrize("name", ["", "../state", "0b" * 16, "0A" * 16, "x/../" + ID])
+def test_other_names_are_no_certificates(kept: ErasureFiles, name: str) -> None:
+    kept.write_certificate(ID, b"{}")
+    assert kept.read_certificate(name) is None
+
+
+def test_keks_are_remembered_until_they_are_destroyed(
+    kept: ErasureFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert kept.keks() == {}
+    kept.remember_keks({"k1": ""})
+    assert kept.remember_keks({"k2": "", "p1": "payments"}) == {"k1": "", "k2": "", "p1": "payments"}
+    kept.forget_keks({"k1", "other"})
+    assert kept.keks() == {"k2": "", "p1": "payments"}
+    monkeypatch.setattr(erasure_files, "KEKS_MAX", 2)
+    assert kept.remember_keks({"k3": ""}) == {"p1": "payments", "k3": ""}
+
+
+def test_a_damaged_list_is_refused_by_name(kept: ErasureFiles, tmp_path: Path) -> None:
+    kept.remember_keks({"k1": ""})
+    path = tmp_path / "keys" / "keks"
+    for content in (b"", b"{}", path.read_bytes()[:-1], path.read_bytes()[:-1] + b"x"):
+        path.write_bytes(content)
+        with pytest.raises(KeyFileRefused, match="keks"):
+            kept.keks()
