@@ -20,7 +20,7 @@ from rivven.audit.events import AuditEvent
 from rivven.types import Operation, ResourceType
 from tests.conformance.client import Client
 from tests.shipped.broker import RIVVEN, ShippedBroker
-from tests.shipped.trail import events, log_of, rivven_audit
+from tests.shipped.trail import events, log_of, rivven_audit, wait_for
 
 SMALL = {"allowed": "each", "rotation": {"max_bytes": 65_536}}
 
@@ -83,8 +83,11 @@ def test_allowed_uses_are_counted_by_the_minute_and_every_one_is_in_a_count(own_
 def test_every_use_of_super_user_rights_is_recorded_with_the_key_that_gave_them(own_directory: Path) -> None:
     with ShippedBroker(own_directory, extra={"audit": {"allowed": "each"}}) as broker:
         load(broker, 3)
+        produced = wait_for(
+            broker, lambda one: one["action"] == "produce", 3
+        )  # what was allowed is not waited for
         used = [one for one in events(broker) if one["event_type"] == "authorization"]
-    assert len([one for one in used if one["action"] == "produce"]) == 3
+    assert len(produced) == 3
     assert {one["details"]["rule"] for one in used} == {"authorization.super_users"}
 
 
