@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -11,13 +12,17 @@ import pytest
 
 from rivven.clock import SystemClock
 from rivven.config.topic_settings import TopicConfig
+from rivven.log.checkpoint import PartitionKey
 from rivven.log.compactor import Compactor
 from rivven.log.directory import LogDirectory
 from rivven.log.files import OsFiles
 from rivven.log.partition_log import PartitionLog
+from rivven.log.reencryption import Reencryptor
 from rivven.log.threads import LoopThreads
 from rivven.log.workers import WorkerPool
 from rivven.records.batch import Record, build_batch, iterate_batches, parse_header, read_records
+from rivven.testing.segment_keys import StaticSegmentKeys
+from tests.unit.log.reencryption_keys import ReencryptionTestKeys
 
 TOPIC = UUID(int=7)
 CONFIG = TopicConfig(
@@ -32,18 +37,23 @@ def _frequent_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rivven.log.checkpoint_keeper.CHECKPOINT_SECONDS", 0.02)
 
 
-def opened(path: Path) -> LogDirectory:
+def opened(path: Path, keys: StaticSegmentKeys) -> LogDirectory:
     threads = LoopThreads(asyncio.get_running_loop())
-    return LogDirectory.open(str(path), OsFiles(), threads, SystemClock(), node_id=1)
+    return LogDirectory.open(str(path), OsFiles(), threads, SystemClock(), node_id=1, keys=keys)
 
 
-def compactor_of(directory: LogDirectory, pool: WorkerPool) -> Compactor:
+def compactor_of(
+    directory: LogDirectory,
+    pool: WorkerPool,
+    keys: StaticSegmentKeys,
+    claims: set[PartitionKey] | None = None,
+) -> Compactor:
     return Compactor(
         logs=lambda: directory,
         workers=pool,
         files=OsFiles(),
-        keys=None,
-        claims=set(),
+        keys=keys,
+        claims=set() if claims is None else claims,
         clock=SystemClock(),
         dedupe_buffer_bytes=1 << 20,
         backoff_ms=5,
@@ -100,11 +110,13 @@ async def until(condition: Callable[[], object]) -> None:
     pytest.fail("still not so after 30 s")
 
 
-async def test_appends_reads_and_restarts_beside_compaction(private_path: Path) -> None:
-    directory, pool = opened(private_path / "data"), WorkerPool()
-    log = await directory.open_partition(TOPIC, 0, CONFIG)
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_appends_reads_and_restarts_beside_compaction(private_path: Path, encrypted: bool) -> None:
+    keys, config = StaticSegmentKeys(), replace(CONFIG, encryption_enabled=encrypted)
+    directory, pool = opened(private_path / "data", keys), WorkerPool()
+    log = await directory.open_partition(TOPIC, 0, config)
     writer = Writer(log)
-    compactor = compactor_of(directory, pool)
+    compactor = compactor_of(directory, pool, keys)
     task = asyncio.create_task(compactor.run())
     for step in range(400):
         writer.append(step)
@@ -121,9 +133,11 @@ async def test_appends_reads_and_restarts_beside_compaction(private_path: Path) 
     assert len(records) < 3000
     end = log.log_end_offset
     await directory.close()
+    stored = b"".join(path.read_bytes() for path in (private_path / "data").rglob("*.*"))
+    assert (b"value-399" in stored) is not encrypted
 
-    directory = opened(private_path / "data")
-    log = await directory.open_partition(TOPIC, 0, CONFIG)
+    directory = opened(private_path / "data", keys)
+    log = await directory.open_partition(TOPIC, 0, config)
     assert log.log_end_offset == end == 4000
     assert state_of(await read_all(log)) == writer.state
     again = bytearray(writer.last_batch)
@@ -134,13 +148,56 @@ async def test_appends_reads_and_restarts_beside_compaction(private_path: Path) 
     await pool.close()
 
 
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_re_encryption_and_compaction_take_turns(
+    private_path: Path, encrypted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both at work on one partition, plain or sealed at first, with appends beside them."""
+    monkeypatch.setattr("rivven.log.reencryption.ROUND_SECONDS", 0.02)
+    keys, claims = ReencryptionTestKeys(), set[PartitionKey]()
+    directory, pool = opened(private_path / "data", keys), WorkerPool()
+    log = await directory.open_partition(TOPIC, 0, replace(CONFIG, encryption_enabled=encrypted))
+    writer = Writer(log)
+    for step in range(200):
+        writer.append(step)
+    log.update_config(replace(CONFIG, encryption_enabled=True))
+    keys.renew(TOPIC)
+    compactor = compactor_of(directory, pool, keys, claims)
+    reencryptor = Reencryptor(
+        logs=lambda: directory,
+        keys=keys,
+        claims=claims,
+        workers=pool,
+        clock=SystemClock(),
+        bytes_per_second=2_000_000,
+    )
+    tasks = [asyncio.create_task(task.run()) for task in (compactor, reencryptor)]
+    await reencryptor.request(TOPIC)
+    for step in range(200, 400):
+        writer.append(step)
+        if step % 20 == 0:
+            await asyncio.sleep(0.01)
+    await until(lambda: not keys.rewriting() and compactor.totals.passes)
+    await until(lambda: log.acknowledgeable_end == 4000)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert compactor.totals.failures == reencryptor.totals.failures == 0
+    assert reencryptor.totals.segments
+    assert state_of(await read_all(log)) == writer.state
+    assert {info.topic_key_id for info in log.segments_view() if info.stored_bytes} == {keys.newest(TOPIC)}
+    await directory.close()
+    await pool.close()
+
+
 async def test_a_deleted_partition_ends_its_compaction_quietly(private_path: Path) -> None:
-    directory, pool = opened(private_path / "data"), WorkerPool()
+    keys = StaticSegmentKeys()
+    directory, pool = opened(private_path / "data", keys), WorkerPool()
     log = await directory.open_partition(TOPIC, 0, CONFIG)
     writer = Writer(log)
     for step in range(100):
         writer.append(step)
-    compactor = compactor_of(directory, pool)
+    compactor = compactor_of(directory, pool, keys)
     await until(lambda: log.cleanable(0) is not None)
     cleaning = asyncio.create_task(compactor.clean_dirtiest())
     await asyncio.sleep(0.02)
