@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,14 +14,20 @@ import pytest
 from rivven.config.topic_settings import TopicConfig
 from rivven.errors import StorageFailed
 from rivven.log import compaction_swap
+from rivven.log.checkpoint import PartitionKey
 from rivven.log.compaction import CleanableView, ClosedSegment
 from rivven.log.compaction_swap import PreparedSegment
 from rivven.log.compactor import FAILURE_PAUSE_MS, Compactor, Workers
 from rivven.log.files import OsFiles
+from rivven.log.rewriting import Source, read_batches
+from rivven.log.sealing import SEGMENT_MAGIC, parse_segment_header
+from rivven.log.sealing import seal_batch as seal_frame
 from rivven.log.worker_jobs import WorkerLost, find_job
 from rivven.log.workers import WorkerPool
 from rivven.records.batch import Record, build_batch, iterate_batches, parse_header, read_records, seal_batch
+from rivven.testing.segment_keys import StaticSegmentKeys
 
+ENCRYPTED = TopicConfig(cleanup_policy=frozenset({"compact"}), segment_bytes=1 << 20, encryption_enabled=True)
 CONFIG = TopicConfig(cleanup_policy=frozenset({"compact"}), segment_bytes=1 << 20)
 
 
@@ -71,6 +78,18 @@ class SegmentsOnDisk:
         (self.directory / f"{self.end:020d}.log").write_bytes(build_batch(records))
         self.end += len(keys)
 
+    def write_sealed(self, segment_keys: StaticSegmentKeys, *keys: bytes) -> None:
+        """The same under a data key."""
+        path = self.directory / f"{self.end:020d}.log"
+        self.write(*keys)
+        header, sealer = segment_keys.create(self.topic_id, self.partition)
+        head = header.encode()
+        path.write_bytes(head + seal_frame(sealer, header, len(head), memoryview(path.read_bytes())))
+
+    def are_sealed(self) -> list[bool]:
+        """For each segment file."""
+        return [path.read_bytes()[:4] == SEGMENT_MAGIC for path in sorted(self.directory.glob("*.log"))]
+
     def cleanable(self, now_ms: int) -> CleanableView | None:
         paths = sorted(self.directory.glob("*.log"))
         bases = [int(path.stem) for path in paths]
@@ -100,13 +119,19 @@ class SegmentsOnDisk:
         return sorted(path.name.lstrip("0") for path in self.directory.iterdir())
 
 
-def compactor(*logs: SegmentsOnDisk, workers: Workers, clock: Time | None = None) -> Compactor:
+def compactor(
+    *logs: SegmentsOnDisk,
+    workers: Workers,
+    clock: Time | None = None,
+    keys: StaticSegmentKeys | None = None,
+    claims: set[PartitionKey] | None = None,
+) -> Compactor:
     return Compactor(
         logs=lambda: logs,
         workers=workers,
         files=OsFiles(),
-        keys=None,
-        claims=set(),
+        keys=keys,
+        claims=set() if claims is None else claims,
         clock=clock or Time(),
         dedupe_buffer_bytes=1 << 20,
         backoff_ms=1,
@@ -258,3 +283,71 @@ async def test_a_pass_in_a_real_worker_while_the_task_runs(tmp_path: Path) -> No
     assert task.totals.passes == 1
     assert log.values() == {b"key-%d" % (n % 150): b"%d" % n for n in range(850, 1000)}
     assert task.totals.records_removed == 850
+
+
+@pytest.mark.parametrize("before", ["plain", "sealed", "both"])
+@pytest.mark.parametrize("config", [CONFIG, ENCRYPTED], ids=["switched off", "encrypted"])
+async def test_what_was_sealed_or_is_to_be_is_written_sealed(
+    tmp_path: Path, before: str, config: TopicConfig
+) -> None:
+    keys, log = StaticSegmentKeys(), SegmentsOnDisk(tmp_path, 1, config)
+    for number in range(2):
+        if before == "sealed" or (before == "both" and number):
+            log.write_sealed(keys, b"a", b"b")
+        else:
+            log.write(b"a", b"b")
+    task = compactor(log, workers=InlineWorkers(), keys=keys)
+    assert await task.clean_dirtiest()
+    assert log.are_sealed() == [before != "plain" or config is ENCRYPTED]
+    (path,) = log.directory.glob("*.log")
+    source = Source(0, log.end, str(path), path.stat().st_size)
+    header = parse_segment_header(path.read_bytes())
+    if header is not None:
+        assert header.topic_key_id == keys.newest(log.topic_id)
+        source = replace(source, key=keys.export(header))
+    found = list(read_batches(OsFiles().open(str(path), "read"), source))
+    offsets = [r.offset for read in found for r in read_records(read.batch, 0, read.header)]
+    assert offsets == [2, 3]
+
+
+async def test_without_keys_an_encrypted_partition_waits_and_is_not_written_in_plain(tmp_path: Path) -> None:
+    keys, clock = StaticSegmentKeys(), Time()
+    sealed, plain = SegmentsOnDisk(tmp_path, 1), SegmentsOnDisk(tmp_path, 2, ENCRYPTED)
+    sealed.write_sealed(keys, b"a")
+    sealed.write_sealed(keys, b"a")
+    plain.write(b"a", b"a")
+    before = sealed.names(), plain.names()
+    keys.available = False
+    task = compactor(sealed, plain, workers=InlineWorkers(), keys=keys, clock=clock)
+    for _ in range(3):
+        assert not await task.clean_dirtiest()
+    assert (sealed.names(), plain.names()) == before
+    assert (task.totals.failures, task.totals.uncleanable_partitions) == (2, 0)
+    keys.available = True
+    clock.ms += FAILURE_PAUSE_MS
+    assert await task.clean_dirtiest()
+    assert await task.clean_dirtiest()
+    assert sealed.are_sealed() == plain.are_sealed() == [True]
+
+
+async def test_a_segment_of_another_partition_is_damage(tmp_path: Path) -> None:
+    keys = StaticSegmentKeys()
+    log, other = SegmentsOnDisk(tmp_path, 1), SegmentsOnDisk(tmp_path, 2)
+    other.write_sealed(keys, b"a")
+    log.write_sealed(keys, b"a")
+    (stolen,) = other.directory.glob("*.log")
+    (place,) = log.directory.glob("*.log")
+    place.write_bytes(stolen.read_bytes())
+    task = compactor(log, workers=InlineWorkers(), keys=keys)
+    assert not await task.clean_dirtiest()
+    assert task.totals.uncleanable_partitions == 1
+
+
+async def test_a_partition_that_is_being_rewritten_is_left_alone(tmp_path: Path) -> None:
+    log, claims = SegmentsOnDisk(tmp_path, 1), {(UUID(int=1), 0)}
+    log.write(b"a", b"a")
+    task = compactor(log, workers=InlineWorkers(), claims=claims)
+    assert not await task.clean_dirtiest()
+    claims.clear()
+    assert await task.clean_dirtiest()
+    assert claims == set()
