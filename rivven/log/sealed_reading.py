@@ -12,6 +12,7 @@ from rivven.log.files import Buffer
 from rivven.log.reading import READ_BYTES_MIN, Found, IndexWrong, Reader, ReadResult, Wanted
 from rivven.log.scanning import BatchDamaged
 from rivven.log.sealing import (
+    FORMAT_VERSION,
     FRAME_CLEAR_BYTES,
     FRAME_MAGIC,
     FRAME_OVERHEAD_BYTES,
@@ -26,8 +27,9 @@ CHUNK_BYTES_MAX = 4 << 20
 JOINED_BYTES_MAX = 4096
 """Smaller batches leave joined: a buffer each would cost more than copying them."""
 
-_clear = Struct(">4s4xI4xqi11xi")
-"""Magic, frame length, base offset, batch length, last offset delta."""
+_clear = Struct(">5s3xI4xqi11xi")
+"""Magic and version, frame length, base offset, batch length, last offset delta."""
+_BEGINNING = FRAME_MAGIC + bytes((FORMAT_VERSION,))
 _LENGTH_AFTER = 12
 
 _Frames = list[tuple[int, memoryview]]
@@ -75,8 +77,8 @@ def read_frames(
 
 def _at(chunk: Buffer, at: int, chunk_position: int) -> tuple[int, int, int]:
     """(base offset, last offset, bytes of the frame)"""
-    magic, size, base, length, delta = _clear.unpack_from(chunk, at)
-    if magic != FRAME_MAGIC or size != length + _LENGTH_AFTER + FRAME_OVERHEAD_BYTES:
+    beginning, size, base, length, delta = _clear.unpack_from(chunk, at)
+    if beginning != _BEGINNING or size != length + _LENGTH_AFTER + FRAME_OVERHEAD_BYTES:
         raise BatchDamaged(chunk_position + at, "no frame begins here")
     return base, base + delta, size
 
