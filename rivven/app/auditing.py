@@ -26,7 +26,7 @@ from rivven.audit.events import (
 )
 from rivven.audit.file_sink import FileRules, FileSink
 from rivven.audit.requests import current_request_id
-from rivven.audit.signing import load_signer
+from rivven.audit.signing import Signer, new_secret, publish, signer_of
 from rivven.audit.sinks import AuditSink, Delivery, QueueLimits, SinkFailed, SinkQueue, ThreadDelivery
 from rivven.audit.tail import numbered
 from rivven.audit.topic_sink import TopicDelivery
@@ -43,6 +43,7 @@ from rivven.records.batch import iterate_batches, read_records
 from rivven.replication.partition import Partition
 from rivven.replication.replicas import Replicas
 from rivven.security.extensions import Extensions, UnknownExtension
+from rivven.security.keys.secrets import AUDIT_SIGNING, Secrets
 from rivven.security.sessions import LiveSession, Refusal, Sessions
 from rivven.telemetry import Metrics
 
@@ -64,7 +65,7 @@ AUDIT_TOPIC_CONFIGS = {"cleanup.policy": "delete", "retention.ms": str(30 * 86_4
 """As other topics; the file is the record, the topic is for whoever follows it."""
 
 KEY_DIRECTORY = "audit"
-"""Below the data directory: the signing key, and the log unless the configuration puts it elsewhere."""
+"""Below the data directory: the public keys, and the log unless the configuration puts it elsewhere."""
 
 
 class Auditing:
@@ -252,17 +253,41 @@ class Auditing:
         self._announced = self._started
         self.trail.event(AuditEvent(LIFECYCLE, "start", "broker", details=facts))
 
-    async def sign(self) -> None:
+    async def sign(self, secrets: Secrets) -> None:
         """Load or make the key; from then on checkpoints are signed."""
         if not self._started:
             return
-        directory = posixpath.join(str(self._config.data_dir), KEY_DIRECTORY)
         try:
-            signer = await self._on_thread("key", lambda: load_signer(self._files, directory))
-        except (OSError, SinkFailed) as error:
+            signer = await self._on_thread(
+                "key", lambda: self._published(secrets, secrets.load_or_create(AUDIT_SIGNING, new_secret))
+            )
+        except (OSError, SinkFailed, RivvenError) as error:
             _log.error("audit checkpoints are not signed: %s", error)
             return
         self.trail.sign_with(signer.sign, signer.key_id)
+
+    async def rotate_key(self, secrets: Secrets) -> Signer:
+        """Sign with a new key from now on; what the old one signed can still be verified.
+
+        Raises KeyProviderError, SinkFailed or OSError; a start that follows then takes over what is kept.
+        """
+
+        def rotate() -> Signer:
+            self._published(secrets, secrets.load_or_create(AUDIT_SIGNING, new_secret))
+            return self._published(secrets, secrets.rotate(AUDIT_SIGNING, new_secret))
+
+        signer = await self._on_thread("key", rotate)
+        if self._started:
+            self.trail.sign_with(signer.sign, signer.key_id)
+        return signer
+
+    def _published(self, secrets: Secrets, secret: bytes) -> Signer:
+        """The signer of a kept key, whose public half is beside the log and with the secrets."""
+        signer = signer_of(secret)
+        publish(self._files, posixpath.join(str(self._config.data_dir), KEY_DIRECTORY), signer)
+        if signer.key_id not in secrets.public.all(AUDIT_SIGNING):
+            secrets.public.keep(AUDIT_SIGNING, signer.key_id, signer.public_pem)
+        return signer
 
     async def close(self) -> None:
         """Record the stop and deliver what is queued."""

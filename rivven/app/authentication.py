@@ -18,7 +18,6 @@ from rivven.security.authn.services import AuthenticationServices
 from rivven.security.authn.sources import load_authenticators
 from rivven.security.authn.users import Users
 from rivven.security.authn.verification import PasswordVerifications
-from rivven.security.bootstrap import load_decoy_key
 from rivven.security.extensions import UnknownExtension
 from rivven.security.sessions import Sessions
 from rivven.tasks import Tasks
@@ -31,12 +30,15 @@ _OF_USERS = (ScramUpserted, ScramDeleted, UserSettingsChanged, UserForgotten)
 
 
 class Authentication:
-    """What one broker authenticates with; built once the metadata is open. Raises StartFailed."""
+    """What one broker authenticates with; built once the metadata is open. `decoy_key` is the secret that
+    answers about unknown users come from. Raises StartFailed."""
 
-    def __init__(self, config: Config, metadata: MetadataService, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self, config: Config, metadata: MetadataService, clock: Clock, metrics: Metrics, decoy_key: bytes
+    ) -> None:
         self.users = Users(DynamicUsers(lambda: metadata.image))
         shapes = [Shape(one.iterations, one.salt_bytes) for one in config.auth.scram.decoy_shapes]
-        decoys = Decoys(load_decoy_key(config.data_dir, os.urandom), shapes)
+        decoys = Decoys(decoy_key, shapes)
         self._passwords = PasswordVerifications(
             self.users, lambda user: decoys.password(user, self.users.argon2), clock, os.urandom
         )

@@ -1,6 +1,6 @@
 """One broker: every object built from the configuration, started and stopped in order.
 
-    bind addresses -> lock and open the data directory -> metadata -> credentials -> partitions
+    bind addresses -> lock and open the data directory -> keys -> metadata -> credentials -> partitions
       -> group coordinator -> API table -> accept -> background work
 
 Stopping goes the other way: no new connections, finish and answer, groups, metadata, logs.
@@ -32,6 +32,7 @@ from rivven.app.limiting import Limiting, record_limits, topic_names
 from rivven.app.network import Network, asks_for_certificates, whole
 from rivven.app.oidc import start_oidc
 from rivven.app.roles import open_roles
+from rivven.app.secrets import decoy_key, token_key
 from rivven.app.sessions import SessionsFollowMetadata
 from rivven.app.storage import Storage
 from rivven.app.tokens import ApiTokens, open_tokens
@@ -99,15 +100,18 @@ class Broker:
         self._bind_metrics()
         self._administration.bind()
         directory = self._storage.open()
+        await self._storage.open_keys(self._tasks)
         await self._auditing.start()
         self._auditing.follow(self._sessions)
         if config.dev:
             ensure_dev_certificates(config, self._clock)
         metadata = await self._open_metadata()
         self._auditing.compare_head(metadata)
-        replicas = Replicas(directory, metadata.topic_defaults)
+        replicas = Replicas(directory, metadata.topic_defaults, self._storage.topic_keys)
         self._metadata, self._replicas = metadata, replicas
-        authentication = Authentication(config, metadata, self._clock, self._metrics)
+        authentication = Authentication(
+            config, metadata, self._clock, self._metrics, decoy_key(self._storage.secrets)
+        )
         self._authentication = authentication
         self.start_lines = await ensure_credentials(
             config, self._config_path, metadata, authentication.users, self._network.bound_port
@@ -138,6 +142,7 @@ class Broker:
         self._metadata = metadata
         try:
             await metadata.start()
+            await self._storage.metadata_opened()
         except (RivvenError, OSError) as error:
             raise StartFailed(
                 f"the metadata cannot be read: {error}",
@@ -237,8 +242,9 @@ class Broker:
         requests = MemoryBudget(limits.request_memory_bytes)
         responses = MemoryBudget(limits.response_memory_bytes)
         self._metrics.watch_memory(lambda: requests.used_bytes, lambda: responses.used_bytes)
+        hash_key = token_key(self._storage.secrets)
         tokens = self._api_tokens = open_tokens(
-            config, authentication, metadata, self._sessions, self._clock, self._tasks
+            hash_key, authentication, metadata, self._sessions, self._clock, self._tasks
         )
         handlers = build_handlers(
             metadata=metadata,
@@ -367,7 +373,7 @@ class Broker:
 
     async def start_metrics(self) -> None:
         """Serve HTTP; done after the Kafka listeners accept, so that they do not wait for its imports."""
-        await self._auditing.sign()
+        await self._auditing.sign(self._storage.secrets)
         if self._metrics_server is not None:
             await self._metrics_server.start()
         await self._administration.start()
@@ -449,6 +455,7 @@ async def offline_metadata(config: Config) -> AsyncIterator[MetadataService]:
     broker = Broker(config)
     try:
         broker._storage.open()
+        await broker._storage.open_keys(broker._tasks)
         yield await broker._open_metadata()
     finally:
         await broker._close()

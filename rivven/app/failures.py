@@ -21,6 +21,7 @@ class ExitCode(IntEnum):
     DATA_DIRECTORY = 5
     NO_CREDENTIALS = 6
     STORAGE = 7
+    KEYS = 8
     FORCED = 130
 
 

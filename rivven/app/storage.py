@@ -1,4 +1,4 @@
-"""The data directory as the broker uses it: its log directory, its metadata journal, its upkeep."""
+"""The data directory as the broker uses it: its log directory, its keys, its metadata journal, its upkeep."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from rivven.app.failures import ExitCode, StartFailed
@@ -21,14 +22,25 @@ from rivven.log.host import LogLimits
 from rivven.log.identity import DirectoryRefused
 from rivven.log.threads import LoopThreads
 from rivven.log.workers import WorkerPool
+from rivven.machine.journal_sealing import is_sealed
 from rivven.machine.local_journal import LocalJournal
 from rivven.metadata.service import MetadataService
 from rivven.replication.replicas import Replicas
+from rivven.security.keys.key_file import PrivateFiles
+from rivven.security.keys.secrets import Secrets
+from rivven.tasks import Tasks
 from rivven.telemetry import Metrics
+
+if TYPE_CHECKING:  # with the crypto library
+    from rivven.app.encryption import Encryption
+    from rivven.security.keys.topic_keys import TopicKeys
 
 _log = logging.getLogger("rivven.log")
 
 METADATA_JOURNAL = "metadata.journal"
+
+BOOTSTRAP_NAME = "encryption.key"
+"""The same as `security.keys.bootstrap` says, which is not imported where nothing is encrypted."""
 
 OPEN_FILES_MIN, OPEN_FILES_MAX = 64, 4096
 """Few enough for the smallest limits in use (1,024), many enough that the hot partitions of a large node stay
@@ -48,6 +60,10 @@ class Storage:
         self._workers = workers
         self.files = OsFiles()
         self.directory: LogDirectory | None = None
+        self.encryption: Encryption | None = None
+        """The keys, where anything in the directory is, was or is to be encrypted."""
+        self.secrets = Secrets(PrivateFiles(), str(config.data_dir), os.urandom)
+        """What the broker makes once; in the key store where there is one."""
 
     def open(self) -> LogDirectory:
         """Lock and open the directory. Raises StartFailed."""
@@ -67,6 +83,26 @@ class Storage:
             raise StartFailed(error.message, error.hint, ExitCode.DATA_DIRECTORY) from None
         return self.directory
 
+    async def open_keys(self, tasks: Tasks) -> None:
+        """Open the keys if there are any, before anything sealed is read. Raises StartFailed."""
+        files, data_dir = PrivateFiles(), self._config.data_dir
+        sealed = await asyncio.to_thread(is_sealed, self.files, f"{data_dir}/{METADATA_JOURNAL}")
+        wanted = self._config.storage.encryption.enabled or sealed
+        if not wanted and not files.exists(f"{data_dir}/{BOOTSTRAP_NAME}"):
+            return
+        from rivven.app.encryption import open_encryption  # with the crypto library
+
+        self.encryption = await open_encryption(
+            self._config, files, self.cluster_id, journal_sealed=sealed, clock=self._clock, tasks=tasks
+        )
+        self.secrets = self.encryption.secrets
+        self._opened().use_keys(self.encryption.topic_keys)
+
+    @property
+    def topic_keys(self) -> TopicKeys | None:
+        """The keys of topics, None without encryption."""
+        return None if self.encryption is None else self.encryption.topic_keys
+
     @property
     def cluster_id(self) -> str:
         """The cluster this data directory belongs to."""
@@ -74,13 +110,31 @@ class Storage:
 
     def metadata_journal(self) -> LocalJournal:
         """The journal of the metadata machine, beside the partitions and synced by the same committer."""
-        directory = self._opened()
+        directory, encryption = self._opened(), self.encryption
         path = f"{directory.path}/{METADATA_JOURNAL}"
-        return LocalJournal(directory.files, path, directory.committer, directory.threads)
+        if encryption is None:
+            return LocalJournal(directory.files, path, directory.committer, directory.threads)
+        return LocalJournal(
+            directory.files,
+            path,
+            directory.committer,
+            directory.threads,
+            encryption.journal_key(),
+            plain_refused=encryption.journal_was_sealed,
+        )
+
+    async def metadata_opened(self) -> None:
+        """The journal has been read, and is sealed now if there is a key. Raises RivvenError."""
+        if self.encryption is not None:
+            await self.encryption.journal_is_sealed()
 
     async def forget_unknown(self, known_ids: Iterable[UUID]) -> None:
-        """Remove partitions whose topic is gone: deletions that a crash interrupted."""
-        await self._opened().retain_only(known_ids)
+        """Remove partitions and keys of topics that are gone: deletions that a crash interrupted."""
+        known = list(known_ids)
+        removed = await self._opened().retain_only(known)
+        if self.encryption is not None:
+            topics = {topic for name in removed if (topic := _topic_of(name)) is not None}
+            await self.encryption.forget_removed(topics, known)
 
     async def keep_tidy(self, replicas: Replicas, metadata: MetadataService) -> None:
         """Retention for ever: delete expired segments and producers, partition by partition."""
@@ -106,6 +160,9 @@ class Storage:
         if self.directory is not None:
             await self.directory.close()
             self.directory = None
+        if self.encryption is not None:
+            self.encryption.close()
+            self.encryption = None
 
     # -- DiskView --------------------------------------------------------------------------------------------
 
@@ -130,6 +187,14 @@ class Storage:
     def _opened(self) -> LogDirectory:
         assert self.directory is not None, "the data directory is not open"
         return self.directory
+
+
+def _topic_of(name: str) -> UUID | None:
+    """The topic id in the name of a partition's directory."""
+    try:
+        return UUID(name.rpartition("-")[0])
+    except ValueError:
+        return None
 
 
 def _limits(config: Config) -> LogLimits:

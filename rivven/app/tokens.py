@@ -15,9 +15,7 @@ from typing import Any
 
 from rivven.api.tokens import TokenService
 from rivven.app.authentication import Authentication
-from rivven.app.failures import ExitCode, StartFailed
 from rivven.clock import Clock
-from rivven.config.models import Config
 from rivven.errors import RivvenError
 from rivven.metadata.service import MetadataService
 from rivven.metadata.token_records import Token, TokenStored
@@ -28,8 +26,6 @@ from rivven.security.authn.token_uses import STORED_EVERY_MS, LastUse, TokenUses
 from rivven.security.authn.tokens import TokenAuthentication
 from rivven.security.authn.users import Users
 from rivven.security.authz.authorizer import Subject
-from rivven.security.bootstrap import load_token_key
-from rivven.security.private_files import PrivateFileError
 from rivven.security.sessions import Sessions
 from rivven.tasks import Tasks
 from rivven.types import Principal
@@ -150,23 +146,15 @@ class ApiTokens:
 
 
 def open_tokens(
-    config: Config,
+    key: bytes,
     authentication: Authentication,
     metadata: MetadataService,
     sessions: Sessions,
     clock: Clock,
     tasks: Tasks,
 ) -> ApiTokens:
-    """The tokens of this broker, accepted from now on. Raises StartFailed when their key cannot be used."""
-    try:
-        key = TokenHashKey(load_token_key(config.data_dir, os.urandom))
-    except (PrivateFileError, OSError) as error:
-        raise StartFailed(
-            f"the key of API tokens cannot be read: {error}",
-            "restore the file, or remove it: tokens made before are then refused",
-            ExitCode.DATA_DIRECTORY,
-        ) from None
-    tokens = ApiTokens(metadata, authentication.users, sessions, key, clock, tasks)
+    """The tokens of this broker, accepted from now on; `key` is the secret they are hashed with."""
+    tokens = ApiTokens(metadata, authentication.users, sessions, TokenHashKey(key), clock, tasks)
     services = authentication.services
     services.tokens = services.passwords.tokens = services.bearer.tokens = tokens.authentication
     authentication.services.passwords.tokens = tokens.authentication

@@ -1,27 +1,30 @@
-"""The key that signs checkpoints: made once, private to its owner, its public half beside it.
+"""The key that signs checkpoints, and the public halves beside the log: the present one and those before it.
 
-Driver over the file seam. Files: ``signing.key`` (PKCS 8, PEM) and ``signing.pub`` (SubjectPublicKeyInfo,
-PEM). It is loaded after start-up because the library takes some 30 ms to import. It never replaces a key: a
-key file that cannot be read is a failure, or forged history could be signed anew.
+Whoever keeps secrets gives the key (PKCS 8, PEM); here it becomes a `Signer`, and its public half is added to
+``signing.pub`` (SubjectPublicKeyInfo, PEM, oldest first) so that lines signed before a rotation can still be
+verified. It is loaded after start-up because the library takes some 30 ms to import.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from rivven.audit.chain import Sign
 from rivven.audit.sinks import SinkFailed
+from rivven.log import framed_file
 from rivven.log.files import Files
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-KEY_NAME: Final = "signing.key"
 PUBLIC_NAME: Final = "signing.pub"
-_KEY_BYTES_MAX: Final = 4096
-"""An Ed25519 key in PEM takes 120 bytes."""
+KEYS_MAX: Final = 1_000
+"""Public keys in one file: a rotation a week for twenty years, 113 bytes each."""
+_PUBLIC_BYTES_MAX: Final = KEYS_MAX * 256
+_PEM: Final = re.compile(rb"-----BEGIN PUBLIC KEY-----[^-]{1,400}-----END PUBLIC KEY-----\n?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,38 +33,33 @@ class Signer:
 
     key_id: str
     sign: Sign = field(repr=False)
+    public_pem: bytes
 
 
-def load_signer(files: Files, directory: str) -> Signer:
-    """The key of a directory, made if there is none. Raises SinkFailed and OSError; blocks."""
+def new_secret() -> bytes:
+    """A new signing key, as it is kept."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        NoEncryption,
-        PrivateFormat,
-        PublicFormat,
-        load_pem_private_key,
-    )
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-    if not files.exists(directory):
-        files.make_directory(directory)
-    path = f"{directory}/{KEY_NAME}"
-    if files.exists(path):
-        try:
-            key = load_pem_private_key(_content(files, path), None)
-        except (ValueError, TypeError):
-            raise SinkFailed(f"{path} is not a private key; restore it from a backup") from None
-        if not isinstance(key, Ed25519PrivateKey):
-            raise SinkFailed(f"{path} is not an Ed25519 key")
-    else:
-        key = Ed25519PrivateKey.generate()
-        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        _write(files, directory, KEY_NAME, pem)
+    made = Ed25519PrivateKey.generate()
+    return made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def signer_of(secret: bytes) -> Signer:
+    """The signer of a key that was kept. Raises SinkFailed: a key that cannot be read is never replaced, or
+    history could be forged."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+    try:
+        key = load_pem_private_key(secret, None)
+    except (ValueError, TypeError):
+        raise SinkFailed("the signing key is not a private key; restore it from a backup") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise SinkFailed("the signing key is not an Ed25519 key")
     public = key.public_key()
-    if not files.exists(f"{directory}/{PUBLIC_NAME}"):
-        pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        _write(files, directory, PUBLIC_NAME, pem)
-    return Signer(key_id(public), _signing(key))
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return Signer(key_id(public), lambda data: key.sign(data), pem)
 
 
 def key_id(public: Ed25519PublicKey) -> str:
@@ -69,26 +67,27 @@ def key_id(public: Ed25519PublicKey) -> str:
     return hashlib.sha256(public.public_bytes_raw()).hexdigest()[:16]
 
 
-def _signing(key: Ed25519PrivateKey) -> Sign:
-    return lambda data: key.sign(data)
+def public_keys(content: bytes) -> list[bytes]:
+    """Each public key (PEM) of a file that holds one or several, in order. Raises ValueError."""
+    found = _PEM.findall(content)
+    if not found or b"".join(found).split() != content.split():
+        raise ValueError("these are not public keys in PEM")
+    if len(found) > KEYS_MAX:
+        raise ValueError(f"more than {KEYS_MAX} public keys")
+    return list(found)
 
 
-def _content(files: Files, path: str) -> bytes:
-    content = files.open(path, "read").read(_KEY_BYTES_MAX + 1, 0)
-    if len(content) > _KEY_BYTES_MAX:
-        raise SinkFailed(f"{path} is too large to be a key")
-    return content
-
-
-def _write(files: Files, directory: str, name: str, content: bytes) -> None:
-    """Whole or not at all, durable before anything is signed with it."""
-    temporary = f"{directory}/{name}.tmp"
-    if files.exists(temporary):
-        files.remove(temporary)
-    file = files.open(temporary, "new")
-    position = 0
-    while position < len(content):
-        position += file.write([content[position:]], position)
-    file.sync()
-    files.rename(temporary, f"{directory}/{name}")
-    files.sync_directory(directory)
+def publish(files: Files, directory: str, signer: Signer) -> None:
+    """Make the signer's public key the last one beside the log. Raises SinkFailed and OSError; blocks."""
+    if not files.exists(directory):
+        files.make_directory(directory)
+    path = f"{directory}/{PUBLIC_NAME}"
+    content = b""
+    if files.exists(path):
+        content = files.open(path, "read").read(_PUBLIC_BYTES_MAX, 0)
+        try:
+            if public_keys(content)[-1].split() == signer.public_pem.split():
+                return
+        except ValueError as error:
+            raise SinkFailed(f"{path}: {error}") from None
+    framed_file.replace(files, path, content + signer.public_pem)

@@ -16,6 +16,7 @@ from typing import Any, Final
 from rivven.audit.chain import GENESIS, Head, line_hash, split_signature
 from rivven.audit.events import LINE_BYTES_MAX
 from rivven.audit.file_sink import DIGITS, RETENTION
+from rivven.audit.signing import public_keys
 from rivven.audit.tail import Numbered, numbered, read_first
 from rivven.audit.trail import CHECKPOINT_LINES, PERIOD_SECONDS
 from rivven.log.files import File, Files
@@ -68,12 +69,17 @@ class Report:
 class Verifier:
     """Checks one chain over several files, oldest first. `public_key` is PEM; None checks no signatures.
 
+    It may be several keys, oldest first, of a chain whose key was rotated: a key counts only until the first
+    signature of a later one.
+
     `heads` are hashes (hex) kept elsewhere: each must be the hash of one of the lines.
     """
 
     def __init__(self, files: Files, public_key: bytes | None = None, heads: Sequence[str] = ()) -> None:
         self._files = files
-        self._key = _load_key(public_key) if public_key is not None else None
+        self._keys = [] if public_key is None else [_load_key(pem) for pem in public_keys(public_key)]
+        self._signer = 0
+        """The key, of those given, that signed last."""
         self._heads = list(heads)
         self._report = Report()
         self._expected: Head | None = None
@@ -146,7 +152,7 @@ class Verifier:
         signed, signature = split_signature(data)
         if signature is not None:
             self._check_signature(path, number, sequence, signed, signature)
-        elif self._key is not None:
+        elif self._keys:
             self._check_unsigned(path, number, line, data)
         if _OF_THE_TRAIL not in data:
             return
@@ -157,7 +163,7 @@ class Verifier:
             self._report.checkpoints += 1
             if signature is None:
                 self._find(path, number, "the checkpoint is not signed")
-        elif action == RETENTION and self._key is not None and self._report.signed_below != sequence + 1:
+        elif action == RETENTION and self._keys and self._report.signed_below != sequence + 1:
             self._find(path, number, "the record of a removal is not signed")
         elif action == RETENTION:
             self._removed.append((int(details.get("removed_below", 0)), str(details.get("last_hash", ""))))
@@ -183,17 +189,23 @@ class Verifier:
     def _check_signature(
         self, path: str, number: int, sequence: int, signed: bytes, signature: bytes
     ) -> None:
-        if self._key is None:
+        if not self._keys:
             return
-        from cryptography.exceptions import InvalidSignature
-
-        try:
-            self._key.verify(signature, signed)
-        except InvalidSignature:
-            self._find(path, number, "the signature is not of this key")
+        fitting = (place for place, key in enumerate(self._keys) if _signed(key, signed, signature))
+        signer = next(fitting, None)
+        if signer is None:
+            self._find(path, number, f"the signature is not of {self._key_text}")
             return
+        if signer < self._signer:
+            self._find(path, number, "the signature is of a key that had been replaced")
+            return
+        self._signer = signer
         self._report.signed_below = sequence + 1
         self._unsigned_since = None
+
+    @property
+    def _key_text(self) -> str:
+        return "this key" if len(self._keys) == 1 else "any of these keys"
 
     def _check_beginning(self, first: int) -> None:
         """A chain that does not begin at 0 must say who removed its beginning."""
@@ -215,6 +227,16 @@ def _order_problem(found: int, expected: int) -> str:
     if found > expected:
         return f"{found - expected} lines before this one are missing ({expected} to {found - 1})"
     return f"this line has the number {found}, after {expected - 1}: it was moved, repeated or put in"
+
+
+def _signed(key: Any, signed: bytes, signature: bytes) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        key.verify(signature, signed)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _load_key(pem: bytes) -> Any:

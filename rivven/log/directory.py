@@ -145,6 +145,10 @@ class LogDirectory:
         directory._space.start()
         return directory
 
+    def use_keys(self, keys: SegmentKeys) -> None:
+        """Where sealed segments get their keys from; called before the first partition is opened."""
+        self._host.keys = keys
+
     # -- partitions ------------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[PartitionLog]:

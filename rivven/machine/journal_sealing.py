@@ -20,6 +20,7 @@ from struct import Struct
 
 from crc32c import crc32c
 
+from rivven.log.files import Files
 from rivven.log.sealing import (
     ALGORITHMS,
     DATA_KEY_BYTES,
@@ -46,6 +47,14 @@ _place = Struct(">QQ")
 
 class SealedHeaderRefused(ValueError):
     """The header of a sealed journal is damaged, unknown or does not open; the text says which."""
+
+
+def is_sealed(files: Files, path: str) -> bool:
+    """Whether there is a sealed journal; blocks. Raises OSError."""
+    if not files.exists(path):
+        return False
+    head = files.open(path, "read").read(len(MAGIC) + 1, 0)
+    return head == MAGIC + bytes((SEALED_VERSION,))
 
 
 class JournalKey:

@@ -16,7 +16,6 @@ from rivven.protocol.scram import ScramVerifier
 from rivven.security.authn.authenticator import Entropy
 from rivven.security.authn.passwords import GENERATED_ITERATIONS, generate_password, verifiers_of
 from rivven.security.authn.users import check_user_name
-from rivven.security.private_files import PrivateFileError, read_private, write_private
 from rivven.types import (
     CLUSTER_NAME,
     WILDCARD,
@@ -29,11 +28,6 @@ from rivven.types import (
 )
 
 DEV_ADMIN = "admin"
-
-DECOY_KEY_FILE = "scram-decoy.key"
-DECOY_KEY_BYTES = 32
-HASH_KEY_FILE = "token-hash.key"
-HASH_KEY_BYTES = 32
 
 
 class NoCredentials(Exception):
@@ -103,30 +97,3 @@ def init_lines(admin: FirstAdmin) -> list[str]:
         f"user      {admin.name}",
         f"password  {admin.password}   (shown once: only a verifier is stored)",
     ]
-
-
-def load_decoy_key(data_dir: Path, entropy: Entropy) -> bytes:
-    """The key that makes answers about unknown users stable across restarts; made at the first call.
-
-    Raises OSError or PrivateFileError.
-    """
-    return _load_key(data_dir / DECOY_KEY_FILE, DECOY_KEY_BYTES, entropy, "remove it, a new one is made")
-
-
-def load_token_key(data_dir: Path, entropy: Entropy) -> bytes:
-    """The key under which API tokens are hashed; made at the first call. Tokens hashed with a lost one are
-    refused as passwords and bearer texts.
-
-    Raises OSError or PrivateFileError.
-    """
-    return _load_key(data_dir / HASH_KEY_FILE, HASH_KEY_BYTES, entropy, "restore it from a backup")
-
-
-def _load_key(path: Path, length: int, entropy: Entropy, advice: str) -> bytes:
-    key = read_private(path)
-    if key is None:
-        key = entropy(length)
-        write_private(path, key)
-    if len(key) != length:
-        raise PrivateFileError(f"{path} has {len(key)} bytes instead of {length}: {advice}")
-    return key

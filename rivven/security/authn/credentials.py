@@ -42,7 +42,7 @@ SHAPES_MAX = 16
 
 
 class Decoys:
-    """Verifiers nobody has the password of. `key` is the secret of `bootstrap.load_decoy_key`."""
+    """Verifiers nobody has the password of. `key` is the secret `scram-decoy`."""
 
     def __init__(self, key: bytes, shapes: Sequence[Shape] = DEFAULT_SHAPES) -> None:
         if not 0 < len(shapes) <= SHAPES_MAX:

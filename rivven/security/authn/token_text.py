@@ -103,7 +103,7 @@ def parse_token(text: str) -> tuple[str, bytes]:
 
 
 class TokenHashKey:
-    """The secret key under which tokens' secrets are hashed; see `bootstrap.load_token_key`."""
+    """The secret key under which tokens' secrets are hashed (the secret `token-hash`)."""
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:

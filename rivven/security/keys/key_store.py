@@ -40,7 +40,8 @@ STATE_MAGIC: Final = b"RVKO"
 KEYS_MAX: Final = 64
 """Keys of one topic that segments may still use: ids and keys together fit into what a KMS wraps."""
 
-_TOPICS, _SECRETS, _PUBLIC, _STATE = "topics", "secrets", "public", "state"
+STATE_NAME: Final = "state"
+_TOPICS, _SECRETS, _PUBLIC = "topics", "secrets", "public"
 _SUFFIX: Final = ".keys"
 
 
@@ -164,7 +165,7 @@ def open_key_store(files: Files, path: str, cluster_id: str, *, may_create: bool
     """The store of a cluster, made if there is none and `may_create`: a data directory that was encrypted
     once must find the store it had, not an empty one. Raises KeyProviderError."""
     with disk_failures(path):
-        there = files.exists(f"{path}/{_STATE}")
+        there = files.exists(f"{path}/{STATE_NAME}")
     if not there and not may_create:
         raise KeyRefused(f"{path}: there is no key store; mount it, or restore it from its own backup")
     for directory in (path, *(f"{path}/{name}" for name in (_TOPICS, _SECRETS, _PUBLIC))):
@@ -187,11 +188,11 @@ def open_key_store(files: Files, path: str, cluster_id: str, *, may_create: bool
 
 def _write_state(files: Files, path: str, cluster_id: str, operation: Mapping[str, Any] | None) -> None:
     payload = json.dumps({"cluster": cluster_id, "operation": operation}).encode()
-    key_file.replace(files, f"{path}/{_STATE}", STATE_MAGIC, payload)
+    key_file.replace(files, f"{path}/{STATE_NAME}", STATE_MAGIC, payload)
 
 
 def _read_state(files: Files, path: str) -> dict[str, Any]:
-    state = f"{path}/{_STATE}"
+    state = f"{path}/{STATE_NAME}"
     found = key_file.read(files, state, STATE_MAGIC, "state of a key store")
     if found is None:
         raise ProviderUnavailable(f"{state}: is gone")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,16 @@ from rivven.app.auditing import Auditing
 from rivven.app.failures import StartFailed
 from rivven.audit.chain import Line
 from rivven.audit.events import AuditEvent
+from rivven.audit.signing import public_keys
 from rivven.audit.sinks import Opened
+from rivven.audit.verify import Verifier
 from rivven.clock import SystemClock
 from rivven.config.load import validate
 from rivven.config.models import Config
 from rivven.log.files import OsFiles
 from rivven.security.extensions import Extensions
+from rivven.security.keys.key_file import PrivateFiles
+from rivven.security.keys.secrets import AUDIT_SIGNING, Secrets
 from rivven.security.sessions import Refusal, Sessions
 from rivven.telemetry import Metrics
 
@@ -54,6 +59,10 @@ def made(settings: Config) -> Auditing:
     return Auditing(settings, OsFiles(), SystemClock(), Metrics())
 
 
+def kept(data: Path) -> Secrets:
+    return Secrets(PrivateFiles(), str(data), os.urandom)
+
+
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     known = Extensions("rivven.audit_sinks", {"remember": f"{__name__}:Remembering"})
@@ -66,13 +75,39 @@ async def test_an_installed_output_gets_the_bytes_of_the_file(tmp_path: Path) ->
     trail = made(config(tmp_path, {"type": "remember", "options": {"where": str(where)}}))
     await trail.start()
     trail.ready({"main": "127.0.0.1:9092"})
-    await trail.sign()
+    await trail.sign(kept(tmp_path))
     await trail.close()
     log = tmp_path / "audit" / "audit.log"
     assert where.read_bytes() == log.read_bytes()
     actions = [json.loads(line)["action"] for line in log.read_bytes().splitlines()]
     assert actions == ["start", "checkpoint", "stop", "checkpoint"]
     assert where.with_suffix(".closed").exists()
+
+
+async def test_a_log_signed_before_and_after_a_rotation_is_verified_with_the_keys_beside_it(
+    tmp_path: Path,
+) -> None:
+    settings, secrets = config(tmp_path), kept(tmp_path)
+    trail = made(settings)
+    await trail.start()
+    trail.ready({})
+    await trail.sign(secrets)
+    first = secrets.load(AUDIT_SIGNING)
+    signer = await trail.rotate_key(secrets)
+    await trail.close()
+    again = made(settings)
+    await again.start()
+    await again.sign(secrets)
+    await again.close()
+    directory = tmp_path / "audit"
+    public = (directory / "signing.pub").read_bytes()
+    assert secrets.load(AUDIT_SIGNING) != first
+    assert public_keys(public)[-1] == signer.public_pem and len(public_keys(public)) == 2
+    assert set(secrets.public.all(AUDIT_SIGNING).values()) == set(public_keys(public))
+    report = Verifier(OsFiles(), public).verify([str(directory / "audit.log")])
+    assert report.intact and report.checkpoints >= 3, report.findings
+    alone = Verifier(OsFiles(), signer.public_pem).verify([str(directory / "audit.log")])
+    assert not alone.intact
 
 
 async def test_an_output_nobody_knows_refuses_the_start(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from rivven.audit.chain import Chain, Head, line_hash
 from rivven.audit.events import AuditEvent
-from rivven.audit.signing import KEY_NAME, PUBLIC_NAME, load_signer
-from rivven.audit.sinks import SinkFailed
+from rivven.audit.signing import Signer, new_secret, signer_of
 from rivven.audit.verify import UNSIGNED_MAX, Report, Verifier
 from rivven.testing.files import CrashFiles
 
@@ -171,23 +170,36 @@ def test_random_damage_is_always_found() -> None:
         assert not Verifier(files, pem()).verify(["/log"]).intact, place
 
 
-def test_the_key_is_made_once_private_and_kept() -> None:
-    files = CrashFiles()
-    signer = load_signer(files, "/keys")
-    again = load_signer(files, "/keys")
-    assert signer.key_id == again.key_id and signer.sign(b"x") == again.sign(b"x")
-    public = files.open(f"/keys/{PUBLIC_NAME}", "read").read(1000, 0)
+def rotated(signers: list[Signer]) -> list[bytes]:
+    """Lines of a chain with a checkpoint by each signer in turn."""
     chain = Chain(Head())
-    files.open("/log", "create").write([chain.checkpoint(1, signer.sign, signer.key_id).data + b"\n"], 0)
-    report = Verifier(files, public).verify(["/log"])
-    assert report.intact and report.signed_below == 1
-    assert "PRIVATE" not in repr(signer) and json.loads(json.dumps(signer.key_id)) == signer.key_id
+    made = []
+    for number, signer in enumerate(signers):
+        made.append(chain.append(AuditEvent("acl_change", "create", f"topic:{number}"), 1000).data)
+        made.append(chain.checkpoint(1000, signer.sign, signer.key_id).data)
+    return made
 
 
-def test_a_key_that_cannot_be_read_is_not_replaced() -> None:
-    files = CrashFiles()
-    files.make_directory("/keys")
-    files.open(f"/keys/{KEY_NAME}", "create").write([b"garbage"], 0)
-    with pytest.raises(SinkFailed, match="restore it"):
-        load_signer(files, "/keys")
-    assert files.open(f"/keys/{KEY_NAME}", "read").read(100, 0) == b"garbage"
+def test_a_chain_signed_across_rotations_is_verified_with_all_its_keys() -> None:
+    old, new = signer_of(new_secret()), signer_of(new_secret())
+    both = old.public_pem + new.public_pem
+    made = rotated([old, old, new, new])
+    report = verify(made, key=both)
+    assert report.intact and report.signed_below == 8
+    assert [f.reason for f in verify(made, key=new.public_pem).findings] == [
+        "the signature is not of this key"
+    ] * 2
+    stranger = signer_of(new_secret())
+    assert verify(rotated([old, stranger]), key=both).findings[0].reason.endswith("not of any of these keys")
+
+
+def test_a_key_that_was_replaced_signs_nothing_any_more() -> None:
+    old, new = signer_of(new_secret()), signer_of(new_secret())
+    report = verify(rotated([old, new, old]), key=old.public_pem + new.public_pem)
+    assert [f.reason for f in report.findings] == ["the signature is of a key that had been replaced"]
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", pem() + b"garbage", b"x" + pem()])
+def test_what_is_no_public_key_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match="not public keys"):
+        verify(lines(1), key=content)

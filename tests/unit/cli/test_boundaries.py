@@ -23,6 +23,7 @@ MAY_IMPORT_THE_BROKER = {
     "tls.py",
     "tls_authority.py",
     "tls_files.py",
+    "keys.py",
 }
 
 VOCABULARY = "rivven.actions"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 import pytest
@@ -14,15 +13,12 @@ from rivven.security.authz.acl import AclAuthorizer
 from rivven.security.authz.authorizer import Action, Subject
 from rivven.security.authz.operations import VALID_OPERATIONS
 from rivven.security.bootstrap import (
-    DECOY_KEY_FILE,
     NoCredentials,
     allow_everything,
     init_lines,
-    load_decoy_key,
     make_first_admin,
     require_credentials,
 )
-from rivven.security.private_files import PrivateFileError
 from rivven.testing.canary import leaks
 from rivven.types import CLUSTER_NAME, Principal, ResourceType
 
@@ -81,28 +77,3 @@ def test_a_start_without_any_user_is_refused_with_the_command() -> None:
         require_credentials(False, None)
     with pytest.raises(NoCredentials, match=r"rivven server init --config 'my config.yaml' --admin admin$"):
         require_credentials(False, Path("my config.yaml"))
-
-
-class TestDecoyKey:
-    def test_is_made_once_and_kept(self, tmp_path: Path) -> None:
-        key = load_decoy_key(tmp_path, os.urandom)
-        assert len(key) == 32
-        assert load_decoy_key(tmp_path, os.urandom) == key
-        assert stat.S_IMODE((tmp_path / DECOY_KEY_FILE).stat().st_mode) == 0o600
-
-    def test_differs_between_data_directories(self, tmp_path: Path) -> None:
-        (tmp_path / "a").mkdir()
-        (tmp_path / "b").mkdir()
-        assert load_decoy_key(tmp_path / "a", os.urandom) != load_decoy_key(tmp_path / "b", os.urandom)
-
-    def test_of_another_size_is_refused(self, tmp_path: Path) -> None:
-        load_decoy_key(tmp_path, os.urandom)
-        (tmp_path / DECOY_KEY_FILE).write_bytes(b"short")
-        with pytest.raises(PrivateFileError, match="has 5 bytes instead of 32"):
-            load_decoy_key(tmp_path, os.urandom)
-
-    def test_open_to_others_is_refused(self, tmp_path: Path) -> None:
-        load_decoy_key(tmp_path, os.urandom)
-        (tmp_path / DECOY_KEY_FILE).chmod(0o644)
-        with pytest.raises(PrivateFileError, match="chmod 600"):
-            load_decoy_key(tmp_path, os.urandom)
