@@ -104,15 +104,15 @@ def covers(facts: CertificateFacts, host: str) -> bool:
 
 
 def _sections(config: Config) -> list[_Section]:
-    """Every TLS section that is in use, each once."""
+    """Every TLS section that is in use, each once and under the name it has in logs and metrics."""
     shared = tuple(
         listener.advertised_address.host
         for listener in config.listeners
         if listener.uses_tls and listener.tls is None
     )
     own = [
-        _Section(listener.tls, f"listeners[{number}].tls", (listener.advertised_address.host,))
-        for number, listener in enumerate(config.listeners)
+        _Section(listener.tls, f"listeners.{listener.name}.tls", (listener.advertised_address.host,))
+        for listener in config.listeners
         if listener.tls is not None
     ]
     admin = config.admin if config.admin is not None and config.admin.enabled else None

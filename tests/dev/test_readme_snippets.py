@@ -30,6 +30,7 @@ PYTHON = {
 }
 KCAT, NODE, JAVA, TOOLS = "kcat", "Node.js: kafkajs", "Java", "Kafka's command line tools"
 SERVER = "On a server"
+CERTIFICATES, OPENSSL = "Certificates", "Certificates, 2"  # test_readme_certificates.py
 RIGHTS = "Who may come, what they may do, what they did"
 USERS, TOKENS, ROLES, AUDIT, ADMIN_API, QUOTAS = (
     RIGHTS if number == 1 else f"{RIGHTS}, {number}" for number in range(1, 7)
@@ -55,6 +56,7 @@ def blocks() -> dict[str, str]:
 def test_every_block_is_run_by_a_test_below() -> None:
     rights = {USERS, TOKENS, ROLES, AUDIT, ADMIN_API, QUOTAS}
     known = {TARGETS, FIRST_STEPS, *PYTHON, KCAT, NODE, JAVA, TOOLS, SERVER, *rights, DURABILITY}
+    known |= {CERTIFICATES, OPENSSL}
     assert set(blocks()) == known
     fences = re.findall(r"^```", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert len(fences) == 2 * len(known)

@@ -114,7 +114,7 @@ def test_each_listener_is_judged_by_its_own_section(shop: Workshop) -> None:
     }
     other = {"name": "shared", "bind": "127.0.0.1:9094", "protocol": "sasl_ssl"}
     found = judged(config(shop.pair("127.0.0.1"), other, own))
-    only(found, PROBLEM, "listeners[1].tls.cert_path", "127.0.0.1, which its names do not cover: localhost")
+    only(found, PROBLEM, "listeners.own.tls.cert_path", "127.0.0.1, which its names do not cover: localhost")
 
 
 def test_a_section_nobody_uses_is_not_judged(shop: Workshop) -> None:
