@@ -32,6 +32,7 @@ COMMANDS = {
     "quota": Place("rivven_cli.quota", "quota", "Set, list and remove quotas."),
     "session": Place("rivven_cli.sessions", "session", "List and end the sessions of clients."),
     "revocation": Place("rivven_cli.revocation", "revocation", "Revoke certificates and JWTs."),
+    "keys": Place("rivven_cli.keys", "keys", "Keys of encrypted storage: rotate, re-encrypt, shred."),
     "tls": Place("rivven_cli.tls", "tls", "Make, show and check certificates."),
     "log": Place("rivven_cli.log", "log", "Verify and dump log files of a stopped broker."),
     "config": Place("rivven_cli.config", "config", "Check and show configuration."),

@@ -14,6 +14,8 @@ from rivven.telemetry.stalls import STALL_BUCKETS, LoopStalls
 
 COMMIT_FILES_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
+KEK_STATES = ("enabled", "disabled", "pending-destruction", "destroyed")
+
 COMPACTION_TOTALS = {
     "passes": ("rivven_compaction_passes_total", "Compaction passes that ran to their end."),
     "failures": ("rivven_compaction_failures_total", "Compaction passes that failed."),
@@ -45,9 +47,11 @@ class Metrics:
         self._define_requests()
         self._define_security()
         self._define_users()
+        self._define_tls()
         self._define_policies()
         self._define_audit()
         self._define_log()
+        self._define_keks()
         self._define_compaction()
         self.stalls = LoopStalls(
             self._histogram(
@@ -169,6 +173,28 @@ class Metrics:
         self.recovery_cuts.value += 1
         self.recovery_cut_bytes.value += size
 
+    def tls_section(self, section: str) -> None:
+        """A section of the configuration with certificates is in use."""
+        for outcome in ("success", "failure"):
+            self._tls_reloads.labelled(section, outcome)
+        self.tls_refused(section, False)
+
+    def tls_reloaded(self, section: str, ok: bool) -> None:
+        """A changed file of TLS was put in force, or refused."""
+        self._tls_reloads.labelled(section, "success" if ok else "failure").value += 1
+
+    def tls_refused(self, section: str, refused: bool) -> None:
+        """Whether files of TLS are refused as they are now."""
+        self._tls_refused.labelled(section).set(1 if refused else 0)
+
+    def watch_chain(self, file: str, days: Callable[[], float]) -> None:
+        """Where the days until a chain ends are read."""
+        self._chain_days.labelled(file).source = days
+
+    def watch_crl(self, file: str, days: Callable[[], float]) -> None:
+        """Where the days until the next revocation list is due are read."""
+        self._crl_days.labelled(file).source = days
+
     def watch_memory(self, requests: Callable[[], float], responses: Callable[[], float]) -> None:
         """Where the bytes of requests and answers in flight are read."""
         self._request_memory.source = requests
@@ -191,6 +217,30 @@ class Metrics:
         """Where the compactor's totals are read, by the names of `COMPACTION_TOTALS`."""
         for name, source in sources.items():
             self._compaction[name].source = source
+
+    def keys_counted(
+        self,
+        keks: Mapping[str, int],
+        *,
+        topic_keys: int,
+        older_topic_keys: int,
+        newest_percent: float,
+        plain_bytes: int,
+    ) -> None:
+        """Keys of encryption at rest were counted; `keks` by their state."""
+        for state in KEK_STATES:
+            self._keks.labelled(state).set(keks.get(state, 0))
+        self._topic_keys.set(topic_keys)
+        self._older_topic_keys.set(older_topic_keys)
+        self._newest_percent.set(newest_percent)
+        self._plain_bytes.set(plain_bytes)
+
+    def watch_key_work(
+        self, done: Callable[[], float], left: Callable[[], float], erasing: Callable[[], float]
+    ) -> None:
+        """Where re-encrypted bytes, bytes still to re-encrypt, and whether a topic is being shredded are
+        read."""
+        self._reencrypted.source, self._to_reencrypt.source, self._erasing.source = done, left, erasing
 
     def watch_audit(
         self,
@@ -265,6 +315,24 @@ class Metrics:
             ("issuer", "outcome"),
         )
 
+    def _define_tls(self) -> None:
+        self._tls_reloads = self._counter(
+            "rivven_tls_reloads_total",
+            "Changed certificates, keys, authorities and revocation lists: put in force, or refused.",
+            ("section", "outcome"),
+        )
+        self._tls_refused = self._gauge(
+            "rivven_tls_refused", "1 while TLS files on disk are refused and older ones count.", ("section",)
+        )
+        self._chain_days = self._gauge(
+            "rivven_tls_expiry_days",
+            "Days until the earliest certificate of a file in force ends; negative: since it has.",
+            ("file",),
+        )
+        self._crl_days = self._gauge(
+            "rivven_tls_crl_days", "Days until the first revocation list of a file runs out.", ("file",)
+        )
+
     def _define_policies(self) -> None:
         self._policies = self._gauge("rivven_policies", "Cedar policies in force.").labelled()
         self._policies_loaded = self._gauge(
@@ -317,6 +385,26 @@ class Metrics:
         self._free = self._gauge(
             "rivven_disk_free_bytes", "Free bytes of the data directory's disk."
         ).labelled()
+
+    def _define_keks(self) -> None:
+        self._keks = self._gauge("rivven_keks", "Key-encryption keys, by state.", ("state",))
+        self._topic_keys = self._read_gauge("rivven_topic_keys", "Keys of topics.")
+        self._older_topic_keys = self._read_gauge(
+            "rivven_topic_keys_older", "Keys of topics that are not under the newest key-encryption key."
+        )
+        self._newest_percent = self._read_gauge(
+            "rivven_keys_newest_percent", "Sealed bytes under the newest key-encryption keys, percent."
+        )
+        self._plain_bytes = self._read_gauge(
+            "rivven_plain_bytes", "Stored bytes that are not encrypted, where there are keys."
+        )
+        self._reencrypted = self._read_gauge(
+            "rivven_reencryption_done_bytes", "Bytes of topics in re-encryption that are done."
+        )
+        self._to_reencrypt = self._read_gauge(
+            "rivven_reencryption_left_bytes", "Bytes of topics in re-encryption that are left."
+        )
+        self._erasing = self._read_gauge("rivven_erasures_running", "1 while a topic is being shredded.")
 
     def _define_compaction(self) -> None:
         self._compaction: dict[str, Gauge] = {}

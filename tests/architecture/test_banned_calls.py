@@ -110,6 +110,8 @@ RULES = (
             "rivven.app.topic_erasure": "lists a directory, as above",
             "rivven.security.keys.keks": "the provider and the key store's files, as above",
             "rivven.security.keys.shredding": "as above",
+            "rivven.app.tls_material": "reads files that may be on a slow file system, and checks signatures",
+            "rivven.app.tls_expiry": "the same",
             "rivven.app.users_file": "parses a file that may hold thousands of users",
             "rivven.security.authn.verification": "key derivations, on two threads with a bounded line",
             "rivven.http.metrics_server": "imports uvicorn without holding the loop",
@@ -142,6 +144,16 @@ RULES = (
         r"ssl\.(CERT_NONE|_create_unverified_context|_create_default_https_context)|hashlib\.(md5|sha1)",
         "peers are verified and digests are strong",
         {"rivven.security.tls": "client_auth: none is a server that does not ask for certificates"},
+    ),
+    Rule(
+        "TLS contexts",
+        r"ssl\.(SSLContext|create_default_context|_create_stdlib_context)",
+        "one place decides about versions, suites and verification",
+        {
+            "rivven.security.tls": "is the place",
+            "rivven.security.tls_files": "a parser of certificates, for no connection",
+            "rivven_client.*": "a client is not the broker",
+        },
     ),
     Rule(
         "configuration",

@@ -18,6 +18,7 @@ CLI_MAY_IMPORT = {
     "rivven_cli.auth": "makes verifiers offline with the broker's own arithmetic",
     "rivven_cli.authz_try": "tries rules offline",
     "rivven_cli.config": "checks and shows configuration",
+    "rivven_cli.keys": "makes the first keys and checks erasure certificates offline",
     "rivven_cli.log": "reads log files offline",
     "rivven_cli.policy": "checks policies offline",
     "rivven_cli.actions": "the words of permissions have one table",

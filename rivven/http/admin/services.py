@@ -17,12 +17,12 @@ from rivven.security.authn.authenticator import Entropy
 from rivven.security.authn.services import AuthenticationServices
 from rivven.security.authz.chain import AuthorizerChain
 from rivven.security.authz.roles import RoleDirectory
-from rivven.security.keys.operations import KeyService
 from rivven.security.sessions import Sessions
 from rivven.telemetry import Metrics
 
 if TYPE_CHECKING:
     from rivven.audit.reading import Wanted
+    from rivven.security.keys.operations import KeyService
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Driver; blocks. The private half is in memory only while something is signed.
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rivven.security.keys.erasure import Erasure
@@ -22,17 +22,18 @@ _SEED_BYTES = 32
 class ErasureSigning:
     """Signs with the present key, which is made at the first use. Raises KeyProviderError."""
 
-    def __init__(self, secrets: Secrets) -> None:
-        self._secrets = secrets
+    def __init__(self, kept: Secrets, entropy: Callable[[int], bytes]) -> None:
+        self._secrets = kept
+        self._entropy = entropy
 
     def certificate(self, erasure: Erasure) -> bytes:
         """The signed certificate of a finished erasure; its public key is kept before it is given away."""
-        key = _private(self._secrets.load_or_create(ERASURE_SIGNING, _seed))
+        key = _private(self._secrets.load_or_create(ERASURE_SIGNING, self._seed))
         return certificate_of(erasure, self._publish(key).key_id, key.sign)
 
     def public_keys(self) -> list[PublicKey]:
         """The present key first, then those before it."""
-        current = self._publish(_private(self._secrets.load_or_create(ERASURE_SIGNING, _seed)))
+        current = self._publish(_private(self._secrets.load_or_create(ERASURE_SIGNING, self._seed)))
         old = sorted(self._secrets.public.all(ERASURE_SIGNING).items())
         return [
             current,
@@ -42,7 +43,7 @@ class ErasureSigning:
     def rotate(self) -> PublicKey:
         """Sign with another key from now on; the public half of the old one stays."""
         self.public_keys()
-        return self._publish(_private(self._secrets.rotate(ERASURE_SIGNING, _seed)))
+        return self._publish(_private(self._secrets.rotate(ERASURE_SIGNING, self._seed)))
 
     def _publish(self, key: Ed25519PrivateKey) -> PublicKey:
         from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -54,9 +55,8 @@ class ErasureSigning:
             self._secrets.public.keep(ERASURE_SIGNING, key_id, pem)
         return PublicKey(key_id, pem.decode("ascii"), True)
 
-
-def _seed() -> bytes:
-    return os.urandom(_SEED_BYTES)
+    def _seed(self) -> bytes:
+        return self._entropy(_SEED_BYTES)
 
 
 def _private(seed: bytes) -> Ed25519PrivateKey:

@@ -18,7 +18,7 @@ FINISHED = replace(an_erasure(), finished_ms=1)
 
 
 def signing(place: Path) -> ErasureSigning:
-    return ErasureSigning(Secrets(PrivateFiles(), str(place), os.urandom))
+    return ErasureSigning(Secrets(PrivateFiles(), str(place), os.urandom), os.urandom)
 
 
 def test_the_key_is_made_once(tmp_path: Path) -> None:

@@ -1,0 +1,427 @@
+"""Operations on the keys of encryption at rest in a running broker, which `rivven keys` asks for.
+
+Driver; implements `security.keys.operations.KeyService`. One operation at a time changes keys. Shredding that
+was begun is finished after a restart, and after any number of failures of the provider.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Protocol
+
+from rivven.app.topic_erasure import TopicErasure
+from rivven.audit.events import FAILURE, INTENT, SUCCESS, AuditEvent, Fact
+from rivven.audit.trail import AuditTrail
+from rivven.clock import Clock
+from rivven.errors import RivvenError, StorageFailed
+from rivven.log.reencryption import Reencryptor
+from rivven.metadata.image import Topic
+from rivven.metadata.service import MetadataService
+from rivven.security.keys.erasure import Erasure, MalformedErasure, OldKek, bounded
+from rivven.security.keys.erasure_certificate import timestamp
+from rivven.security.keys.erasure_files import ErasureFiles
+from rivven.security.keys.erasure_signing import ErasureSigning
+from rivven.security.keys.inventory import KeyInventory, TopicKeyUse, take_inventory
+from rivven.security.keys.keks import Keks, due
+from rivven.security.keys.key_store import StoredTopic
+from rivven.security.keys.operations import (
+    CertificateEntry,
+    KeyOperationRefused,
+    KeysBusy,
+    PlaintextHistory,
+    PublicKey,
+    Rewrapped,
+    RewriteProgress,
+    Rotated,
+    UnknownKeyThing,
+)
+from rivven.security.keys.provider import KeyProviderError
+from rivven.security.keys.shredding import Shredder
+from rivven.security.keys.topic_keys import TopicKeys
+from rivven.tasks import Tasks
+from rivven.telemetry import Metrics
+
+SHRED_SECONDS_MAX = 100.0
+"""How long an answer waits for the certificate; the Admin API ends every answer after 120 s."""
+
+AGE_CHECK_SECONDS = 3_600.0
+"""Between two looks at the age of KEKs, which is counted in days."""
+
+INVENTORY_SECONDS = 60.0
+"""Between two counts for metrics: each looks at every segment."""
+
+_log = logging.getLogger("rivven.keys")
+
+
+class Signing(Protocol):
+    """A key that signs, with its public halves. Both calls may wait."""
+
+    async def public_keys(self) -> Sequence[PublicKey]: ...
+    async def rotate(self) -> PublicKey: ...
+
+
+class KeyOperations:
+    """Belongs to the event loop."""
+
+    def __init__(
+        self,
+        *,
+        keks: Keks,
+        topic_keys: TopicKeys,
+        files: ErasureFiles,
+        signing: ErasureSigning,
+        audit_signing: Signing | None,
+        topics: TopicErasure,
+        metadata: MetadataService,
+        reencryptor: Reencryptor,
+        trail: AuditTrail,
+        tasks: Tasks,
+        clock: Clock,
+        metrics: Metrics,
+        rotation_days: int,
+    ) -> None:
+        self._keks = keks
+        self._topic_keys = topic_keys
+        self._files = files
+        self._signing = signing
+        self._audit_signing = audit_signing
+        self._topics = topics
+        self._metadata = metadata
+        self._reencryptor = reencryptor
+        self._trail = trail
+        self._tasks = tasks
+        self._clock = clock
+        self._rotation_days = rotation_days
+        self._metrics = metrics
+        self._busy = ""
+        metrics.watch_key_work(
+            lambda: sum(one.done_bytes for one in self.progress()),
+            lambda: sum(one.left_bytes for one in self.progress()),
+            lambda: self._shredder.running is not None,
+        )
+        self._shredder = Shredder(
+            records=files,
+            topics=topics,
+            wrappings=keks,
+            provider=keks.provider,
+            issue=self._issue,
+            clock=clock,
+        )
+
+    async def start(self) -> None:
+        """Go on with the erasure that a crash interrupted. Raises KeyProviderError for an unreadable one."""
+        try:
+            erasure = await asyncio.to_thread(self._files.load_erasure)
+        except MalformedErasure as error:
+            raise KeyProviderError(f"the operation in the key store cannot be read: {error}") from None
+        if erasure is not None:
+            _log.warning("shredding of %s goes on after %s", erasure.topic, erasure.step)
+            self._shredder.resume(erasure)
+            self._tasks.spawn(self._shredder.insist(), "shredding")
+        self._tasks.spawn(self._follow_age(), "age of keys")
+        self._tasks.spawn(self._count(), "count of keys")
+
+    # -- looking ---------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> Erasure | None:
+        """The erasure under way."""
+        return self._shredder.running
+
+    @property
+    def problem(self) -> str:
+        """Why it came no further."""
+        return self._shredder.problem
+
+    async def inventory(self) -> KeyInventory:
+        """Every KEK and topic key, and what is sealed under them. Raises KeyProviderError."""
+        described = await self._keks.described()
+        known = await self._keks.known(described)
+        rewriting = set(self._topic_keys.rewriting())
+        stored = self._topic_keys.stored()
+        topics = [
+            await self._use(topic, stored.get(topic.topic_id), topic.topic_id in rewriting)
+            for topic in list(self._metadata.image.topics.values())
+        ]
+        found = take_inventory(self._keks.provider.name, described, known, topics, self._keks.metadata_kek)
+        self._metrics.keys_counted(
+            Counter(one.state for one in found.keks),
+            topic_keys=sum(one.topic_keys for one in found.keks),
+            older_topic_keys=found.older_keys,
+            newest_percent=found.newest_percent,
+            plain_bytes=found.plain.stored_bytes,
+        )
+        return found
+
+    async def _use(self, topic: Topic, stored: StoredTopic | None, rewriting: bool) -> TopicKeyUse:
+        config = self._metadata.topic_config(topic)
+        sealed, plain = await self._topics.sealed(topic)
+        keks = {} if stored is None else {one.hex(): stored.wrapped.key_id for one in stored.key_ids}
+        return TopicKeyUse(
+            topic.name,
+            topic.topic_id,
+            config.encryption_key if stored is None else stored.key_name,
+            config.encryption_enabled,
+            None if stored is None else stored.key_ids[-1].hex(),
+            keks,
+            sealed,
+            plain,
+            rewriting,
+        )
+
+    def progress(self) -> Sequence[RewriteProgress]:
+        """Topics whose re-encryption was asked for since the start, or before and not finished."""
+        found = []
+        for topic in self._metadata.image.topics.values():
+            one = self._reencryptor.progress(topic.topic_id)
+            if one is not None:
+                found.append(_shown(topic, one.done_bytes, one.left_bytes, one.finished, one.problem))
+        return found
+
+    # -- changing --------------------------------------------------------------------------------------------
+
+    async def rotate(self, name: str) -> Rotated:
+        """A new KEK, in effect at once. Raises RivvenError."""
+        with self._alone("a rotation"):
+            return await self._keks.rotate(name)
+
+    async def rewrap(self) -> Rewrapped:
+        """Everything under the newest KEK of its name. Raises RivvenError when one key was not."""
+        with self._alone("a rewrap"):
+            return await self._rewrap()
+
+    async def _rewrap(self) -> Rewrapped:
+        report = await self._keks.rewrap_all()
+        if report.failed:
+            raise StorageFailed(
+                f"{report.moved} keys were rewrapped, {len(report.failed)} were not: {report.failed[0]}"
+            )
+        found = await self.inventory()
+        retirable = tuple(one.key_id for one in found.keks if one.retirable)
+        return Rewrapped(report.moved, report.unchanged, retirable)
+
+    async def reencrypt(self, topic: str) -> RewriteProgress:
+        """Begin to rewrite a topic under a new topic key, unless that is under way. Raises RivvenError."""
+        found = self._topic(topic)
+        if not self._metadata.topic_config(found).encryption_enabled:
+            raise KeyOperationRefused(f"{topic} is not encrypted: set its encryption.enabled to true first")
+        with self._alone("the start of a re-encryption"):
+            if found.topic_id not in self._topic_keys.rewriting():
+                await self._topic_keys.renew(found.topic_id)
+            one = await self._reencryptor.request(found.topic_id)
+        return _shown(found, one.done_bytes, one.left_bytes, one.finished, one.problem)
+
+    # -- erasing ---------------------------------------------------------------------------------------------
+
+    async def shred(self, topic: str, principal: str, *, accept_plaintext: bool) -> bytes:
+        """Erase a topic for ever; its certificate. Raises RivvenError; what was begun goes on."""
+        found = self._topic(topic)
+        if found.internal:
+            raise KeyOperationRefused(f"{topic} is the broker's own topic")
+        if not self._metadata.broker_values["delete.topic.enable"]:
+            raise KeyOperationRefused("delete.topic.enable is false on this broker")
+        with self._alone(f"the shredding of {topic}"):
+            erasure = await self._plan(found, principal, accept_plaintext)
+            await self._shredder.begin(erasure)
+        task = self._tasks.spawn(self._once(), "shredding")
+        try:
+            return await asyncio.wait_for(asyncio.shield(task), SHRED_SECONDS_MAX)
+        except TimeoutError:
+            reason = "it takes longer than an answer may"
+        except (RivvenError, OSError) as error:
+            reason = str(error)
+        raise StorageFailed(f"{topic} is being shredded, and that goes on in the background: {reason}")
+
+    async def _once(self) -> bytes:
+        """One attempt; after a failure others follow in the background."""
+        try:
+            return await self._shredder.finish()
+        except (RivvenError, OSError) as error:
+            self._shredder.stopped(error)
+            self._tasks.spawn(self._shredder.insist(), "shredding")
+            raise
+
+    async def _plan(self, topic: Topic, principal: str, accept_plaintext: bool) -> Erasure:
+        """What is to be erased; nothing has happened yet. Raises RivvenError."""
+        stored = self._topic_keys.stored().get(topic.topic_id)
+        if stored is None:
+            raise KeyOperationRefused(
+                f"{topic.name} has no keys, so nothing can be destroyed: delete it with rivven topic delete"
+            )
+        if self._keks.unavailable:
+            raise KeyOperationRefused(
+                f"the keys of {self._keks.unavailable} topics cannot be had now; destroying what wraps them"
+                " would destroy those topics too"
+            )
+        partitions = await self._topics.partitions(topic)
+        plain = [one.partition for one in partitions if one.plaintext_history]
+        if plain and not accept_plaintext:
+            raise PlaintextHistory(
+                f"partitions {_few(plain)} of {topic.name} were once stored unencrypted, and destroying keys"
+                " does not reach copies of that; --accept-plaintext-history goes on and states it in the"
+                " certificate"
+            )
+        segment_keys = {one.topic_key_id for part in partitions for one in part.segments}
+        key_ids = {one.hex() for one in stored.key_ids} | {one for one in segment_keys if one is not None}
+        return Erasure(
+            id=uuid.uuid4().hex,
+            cluster_id=self._metadata.image.cluster_id,
+            topic_id=topic.topic_id,
+            topic=topic.name,
+            principal=principal,
+            requested_ms=self._clock.now_ms(),
+            provider=self._keks.provider.name,
+            partitions=bounded(partitions),
+            topic_key_ids=tuple(sorted(key_ids)),
+            old_keks=await self._old_keks(stored, self._metadata.topic_config(topic).encryption_key),
+            accepted_plaintext=accept_plaintext,
+        )
+
+    async def _old_keks(self, stored: StoredTopic, configured: str) -> tuple[OldKek, ...]:
+        """Every KEK under which a copy of the key store may hold the topic's keys."""
+        names = list(dict.fromkeys((stored.key_name, configured)))
+        known = await self._keks.known(await self._keks.described(names))
+        found = {kek: name for kek, name in known.items() if name in names}
+        return tuple(
+            OldKek(name, kek) for kek, name in (found | {stored.wrapped.key_id: stored.key_name}).items()
+        )
+
+    async def _issue(self, erasure: Erasure) -> bytes:
+        """Sign and keep the certificate, and put it on record."""
+        content = await asyncio.to_thread(self._signing.certificate, erasure)
+        await asyncio.to_thread(self._files.write_certificate, erasure.id, content)
+        gone = {one.key_id for one in erasure.old_keks if one.until_ms is None}
+        await asyncio.to_thread(self._files.forget_keks, gone)
+        until = erasure.pending_until_ms
+        state = "complete" if until is None else f"pending until {timestamp(until)}"
+        _log.warning("topic %s is shredded: %s; certificate %s", erasure.topic, state, erasure.id)
+        details = {"operation": "shred", "certificate_id": erasure.id, "state": state}
+        self._trail.event(
+            AuditEvent(
+                "key_change",
+                "erase",
+                f"topic:{erasure.topic}",
+                SUCCESS,
+                erasure.principal,
+                details=details,
+                signed=True,
+            )
+        )
+        return content
+
+    async def certificates(self) -> Sequence[CertificateEntry]:
+        """Every certificate of the key store. Raises KeyProviderError."""
+        return await asyncio.to_thread(self._files.certificates)
+
+    async def certificate(self, certificate_id: str) -> bytes:
+        """One certificate. Raises RivvenError."""
+        content = await asyncio.to_thread(self._files.read_certificate, certificate_id)
+        if content is None:
+            raise UnknownKeyThing("there is no such certificate")
+        return content
+
+    # -- signing keys ----------------------------------------------------------------------------------------
+
+    async def public_keys(self, name: str) -> Sequence[PublicKey]:
+        """The public keys of `audit` or `erasure`, the present one first. Raises RivvenError."""
+        if name == "erasure":
+            return await asyncio.to_thread(self._signing.public_keys)
+        return await self._audit(name).public_keys()
+
+    async def rotate_signing(self, name: str) -> PublicKey:
+        """A new key for `audit` or `erasure`. Raises RivvenError."""
+        with self._alone("the rotation of a signing key"):
+            if name == "erasure":
+                return await asyncio.to_thread(self._signing.rotate)
+            return await self._audit(name).rotate()
+
+    def _audit(self, name: str) -> Signing:
+        if name != "audit" or self._audit_signing is None:
+            raise UnknownKeyThing("there is no such signing key")
+        return self._audit_signing
+
+    # -- in the background -----------------------------------------------------------------------------------
+
+    async def _follow_age(self) -> None:
+        while self._rotation_days:
+            try:
+                await self.rotate_old()
+            except KeysBusy as error:
+                _log.info("keys are not rotated by age now: %s", error)
+            except (RivvenError, OSError) as error:
+                _log.error("keys that are %d days old could not be rotated: %s", self._rotation_days, error)
+            await asyncio.sleep(AGE_CHECK_SECONDS)
+
+    async def rotate_old(self) -> list[Rotated]:
+        """Replace KEKs older than `key_rotation_days` and rewrap. Raises RivvenError."""
+        names = due(await self._keks.described(), self._rotation_days, self._clock.now_ms())
+        if not names:
+            return []
+        with self._alone("a rotation by age"):
+            made = [await self._rotate_by_age(name) for name in names]
+            await self._rewrap()
+        return made
+
+    async def _rotate_by_age(self, name: str) -> Rotated:
+        """One rotation, recorded before and after."""
+        event = partial(self._age_event, name)
+        await self._trail.intent(event(INTENT))
+        try:
+            made = await self._keks.rotate(name)
+        except (RivvenError, OSError) as error:
+            self._trail.event(event(FAILURE, reason=str(error)))
+            raise
+        await self._trail.result(event(SUCCESS, key_id=made.key_id, previous=made.previous_id))
+        _log.warning(
+            "key %s is older than %d days: new KEK %s", name or "(default)", self._rotation_days, made.key_id
+        )
+        return made
+
+    def _age_event(self, name: str, result: str, reason: str = "", **more: str) -> AuditEvent:
+        days = self._rotation_days
+        details: dict[str, Fact] = {"operation": "rotate", "key": name, "key_rotation_days": days, **more}
+        return AuditEvent("key_change", "rotate", f"kek:{name}", result, reason=reason, details=details)
+
+    async def _count(self) -> None:
+        while True:
+            try:
+                await self.inventory()
+            except (RivvenError, OSError) as error:
+                _log.debug("keys cannot be counted: %s", error)
+            await asyncio.sleep(INVENTORY_SECONDS)
+
+    # -- rules -----------------------------------------------------------------------------------------------
+
+    def _topic(self, name: str) -> Topic:
+        topic = self._metadata.image.topics.get(name)
+        if topic is None:
+            raise UnknownKeyThing("there is no such topic")
+        return topic
+
+    @contextmanager
+    def _alone(self, what: str) -> Iterator[None]:
+        """One operation at a time. Raises KeysBusy."""
+        if self._shredder.running is not None:
+            raise KeysBusy(f"the topic {self._shredder.running.topic} is being shredded")
+        if self._busy:
+            raise KeysBusy(f"{self._busy} is under way")
+        self._busy = what
+        try:
+            yield
+        finally:
+            self._busy = ""
+
+
+def _few(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:10]))
+    return shown if len(numbers) <= 10 else f"{shown} and {len(numbers) - 10} more"
+
+
+def _shown(topic: Topic, done: int, left: int, finished: bool, problem: str) -> RewriteProgress:
+    return RewriteProgress(topic.name, topic.topic_id, done, left, finished, problem)
