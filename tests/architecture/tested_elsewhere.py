@@ -74,9 +74,23 @@ ELSEWHERE = (
         "refusals as a user meets them, and the words of events",
     ),
     Elsewhere(
-        ("rivven.security.keys.provider",),
+        ("rivven.security.keys.provider", "rivven.security.keys.keyring", "rivven.security.keys.key_file"),
         ("unit/security/keys/test_keyring_file.py",),
-        "a seam: every provider runs its conformance suite",
+        "a seam whose suite every provider runs, and what the keyring file is made of, damaged there",
+    ),
+    Elsewhere(
+        (
+            "rivven.security.keys.data_keys",
+            "rivven.security.keys.held_topics",
+            "rivven.security.keys.topic_ring",
+        ),
+        ("unit/security/keys/test_topic_keys.py",),
+        "parts of the keys in use: right when segments open, through outages, crashes and restarts",
+    ),
+    Elsewhere(
+        ("rivven.security.keys.public_keys", "rivven.security.keys.observed_provider"),
+        ("unit/security/keys/test_secrets.py", "unit/security/keys/test_loader.py"),
+        "what the secrets keep beside them, and what the loader puts around a provider",
     ),
     Elsewhere(
         ("rivven.metadata.families",),
