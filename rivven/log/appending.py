@@ -97,7 +97,7 @@ def write(log: PartitionLog, loaded: LoadedLog, idle: bool, batch: Queued) -> Qu
         raise refused(log, error, "open a segment") from error
     started = host.clock.monotonic()
     try:
-        write_one(file, batch)
+        write_one(file, host.frames, batch)
     except WriteFailed as failure:
         if failure.fatal:
             host.committer.fail(failure.error)

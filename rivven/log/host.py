@@ -17,6 +17,7 @@ from rivven.log.committer import Committer
 from rivven.log.dirty_files import PinBudget
 from rivven.log.file_cache import FileCache
 from rivven.log.files import Files
+from rivven.log.frame_buffers import FrameBuffers
 from rivven.log.hot_tail import HotMemory
 from rivven.log.sealing import KeyUnavailable, Seal, SegmentHeader, SegmentKeys
 from rivven.log.segment_index import IndexMemory
@@ -120,7 +121,7 @@ class LogLimits:
 
 
 class Host:
-    """Loop-owned, except `files` and `cache`, which any thread may use."""
+    """Loop-owned, except `files`, `cache` and `frames`, which any thread may use."""
 
     __slots__ = (
         "_closed",
@@ -133,6 +134,7 @@ class Host:
         "committer",
         "events",
         "files",
+        "frames",
         "hot_memory",
         "index_memory",
         "janitor",
@@ -164,6 +166,7 @@ class Host:
         self.keys = keys
         """None: nothing can be sealed or opened."""
         self.hot_memory = HotMemory(limits.hot_tail_bytes)
+        self.frames = FrameBuffers()
         self.files = files
         self.cache = cache
         self.pins = PinBudget(limits.open_files)

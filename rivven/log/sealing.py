@@ -178,27 +178,29 @@ def parse_segment_header(content: Buffer) -> SegmentHeader | None:
 
 def seal_batch(sealer: Sealer, header: SegmentHeader, position: int, batch: memoryview) -> bytearray:
     """The frame of a batch whose offsets, epoch and timestamps are final, for a position of the segment."""
-    return seal_keeping(sealer, header, position, batch)[0]
+    frame = bytearray(len(batch) + FRAME_OVERHEAD_BYTES)
+    seal_into(sealer, header, position, batch, memoryview(frame))
+    return frame
 
 
-def seal_keeping(
-    sealer: Sealer, header: SegmentHeader, position: int, batch: memoryview
-) -> tuple[bytearray, list[Buffer]]:
-    """The frame, and the batch as buffers of their own (header, records): sealing has to copy it anyway."""
-    size = len(batch) + FRAME_OVERHEAD_BYTES
-    frame = bytearray(size)
-    view = memoryview(frame)
-    view[_FRAME_HEADER_BYTES:_NONCE_AT] = batch[:HEADER_BYTES]
+def seal_into(
+    sealer: Sealer, header: SegmentHeader, position: int, batch: memoryview, frame: memoryview
+) -> list[Buffer]:
+    """Like `seal_batch`, into memory of exactly the frame's size.
+
+    Returns the batch as buffers of their own (header, records): sealing has to copy it anyway.
+    """
+    frame[_FRAME_HEADER_BYTES:_NONCE_AT] = batch[:HEADER_BYTES]
     crc_at = _FRAME_HEADER_BYTES + _CRC_AT
-    view[crc_at : crc_at + 4] = bytes(4)
+    frame[crc_at : crc_at + 4] = bytes(4)
     nonce = os.urandom(NONCE_BYTES)
-    view[_NONCE_AT:_SEALED_AT] = nonce
-    clear = bytes(view[_FRAME_HEADER_BYTES:_NONCE_AT])
+    frame[_NONCE_AT:_SEALED_AT] = nonce
+    clear = bytes(frame[_FRAME_HEADER_BYTES:_NONCE_AT])
     plain = _joined(batch)
-    sealer.seal(nonce, plain, _associated(header, position, clear), view[_SEALED_AT:])
-    _frame.pack_into(frame, 0, FRAME_MAGIC, FORMAT_VERSION, 0, 0, size, 0)
-    _crc.pack_into(frame, _FRAME_CRC_AT, _frame_crc(view))
-    return frame, [bytes(batch[:HEADER_BYTES]), memoryview(plain)[4:]]
+    sealer.seal(nonce, plain, _associated(header, position, clear), frame[_SEALED_AT:])
+    _frame.pack_into(frame, 0, FRAME_MAGIC, FORMAT_VERSION, 0, 0, len(frame), 0)
+    _crc.pack_into(frame, _FRAME_CRC_AT, _frame_crc(frame))
+    return [bytes(batch[:HEADER_BYTES]), memoryview(plain)[4:]]
 
 
 def _joined(batch: memoryview) -> bytes:

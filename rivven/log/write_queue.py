@@ -17,9 +17,10 @@ from typing import Protocol
 
 from rivven.log.file_cache import FileCache
 from rivven.log.files import VECTORS_MAX, Buffer, File
+from rivven.log.frame_buffers import FrameBuffers
 from rivven.log.host import Host
 from rivven.log.producers import ProducerEntry
-from rivven.log.sealing import SEGMENT_HEADER_BYTES, seal_keeping
+from rivven.log.sealing import SEGMENT_HEADER_BYTES, seal_into
 from rivven.log.segment import Segment
 
 
@@ -49,7 +50,7 @@ class Queued:
         """Kept here: the segment may be taken back and begun anew before this is written."""
         self.plain: list[Buffer] = []
         """The batch as buffers of their own, once it was sealed."""
-        self._stored: Buffer | None = None
+        self._stored: memoryview | None = None
         self.file: File | None = None
         """Where it was written; nothing stays open for a batch that waits."""
         self.position = segment.end_position
@@ -62,20 +63,26 @@ class Queued:
         self.segment_before = (-1, -1, 0)
         """The segment's largest timestamp, its offset, and unindexed bytes before this batch."""
 
-    def stored(self) -> Buffer:
+    def stored(self, frames: FrameBuffers) -> Buffer:
         """What goes into the file, sealed when first asked for: on the thread that writes it."""
         if self.seal is None:
             return self.buffer
         if self._stored is None:
             header, sealer = self.seal
+            stored = frames.take(self.size)
+            if self.position == 0:
+                stored[:SEGMENT_HEADER_BYTES] = header.encode()
+            frame = stored if self.position else stored[SEGMENT_HEADER_BYTES:]
             position = self.position or SEGMENT_HEADER_BYTES
-            frame, self.plain = seal_keeping(sealer, header, position, self.buffer)
-            self._stored = frame if self.position else header.encode() + frame
+            self.plain = seal_into(sealer, header, position, self.buffer, frame)
+            self._stored = stored
         return self._stored
 
-    def written(self) -> None:
+    def written(self, frames: FrameBuffers) -> None:
         """It is in the file; the sealed copy is not needed any more."""
-        self._stored = None
+        if self._stored is not None:
+            frames.give_back(self._stored)
+            self._stored = None
 
 
 SEALED_BYTES_MAX = 1 << 20
@@ -100,7 +107,7 @@ _PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, err
 """Lack of space or descriptors: the disk is sound."""
 
 
-def write_all(cache: FileCache, batches: Sequence[Queued]) -> None:
+def write_all(cache: FileCache, frames: FrameBuffers, batches: Sequence[Queued]) -> None:
     """Write batches in order. Raises WriteFailed; then everything from `whole` on is not in any file."""
     done = 0
     while done < len(batches):
@@ -111,22 +118,22 @@ def write_all(cache: FileCache, batches: Sequence[Queued]) -> None:
             raise WriteFailed(error, done, error.errno not in _PASSING) from error
         for batch in group:
             batch.file = file
-        _write_group(file, group, done)
+        _write_group(file, frames, group, done)
         for batch in group:
-            batch.written()
+            batch.written(frames)
         done += len(group)
 
 
-def write_one(file: File, batch: Queued) -> None:
+def write_one(file: File, frames: FrameBuffers, batch: Queued) -> None:
     """Write one batch. Raises WriteFailed."""
-    stored = batch.stored()
+    stored = batch.stored(frames)
     try:
         written = file.write((stored,), batch.position)
     except OSError as error:
         raise _cut_back(file, batch.position, error, 0) from error
     if written != batch.size:
-        _finish(file, [batch], written, 0)
-    batch.written()
+        _finish(file, frames, [batch], written, 0)
+    batch.written(frames)
 
 
 def _together(batches: Sequence[Queued], start: int) -> list[Queued]:
@@ -141,20 +148,20 @@ def _together(batches: Sequence[Queued], start: int) -> list[Queued]:
     return group
 
 
-def _write_group(file: File, group: list[Queued], done: int) -> None:
+def _write_group(file: File, frames: FrameBuffers, group: list[Queued], done: int) -> None:
     size = sum(batch.size for batch in group)
     try:
-        written = file.write([batch.stored() for batch in group], group[0].position)
+        written = file.write([batch.stored(frames) for batch in group], group[0].position)
     except OSError as error:
         raise _cut_back(file, group[0].position, error, done) from error
     if written != size:
-        _finish(file, group, written, done)
+        _finish(file, frames, group, written, done)
 
 
-def _finish(file: File, group: list[Queued], written: int, done: int) -> None:
+def _finish(file: File, frames: FrameBuffers, group: list[Queued], written: int, done: int) -> None:
     """The write was short: go on with the rest. Every turn writes a byte at least, or fails."""
     start = group[0].position
-    rest = memoryview(b"".join(batch.stored() for batch in group))
+    rest = memoryview(b"".join(batch.stored(frames) for batch in group))
     while written < len(rest):
         try:
             more = file.write((rest[written:],), start + written)
@@ -250,7 +257,7 @@ class WriteQueue:
     def _write_here(self) -> None:
         batches = self._take()
         started = self._host.clock.monotonic()
-        failure = _attempt(self._host.cache, batches)
+        failure = _attempt(self._host, batches)
         self._host.wrote(self._host.clock.monotonic() - started)
         self._ended(batches, failure)
 
@@ -259,7 +266,7 @@ class WriteQueue:
         self._in_flight = True
 
         def job() -> None:
-            failure = _attempt(self._host.cache, batches)
+            failure = _attempt(self._host, batches)
             self._host.threads.post(lambda: self._job_ended(batches, failure))
 
         self._host.writer.submit(job)
@@ -277,9 +284,9 @@ class WriteQueue:
             self._owner.batches_failed(batches[whole:] + self._take(), failure)
 
 
-def _attempt(cache: FileCache, batches: Sequence[Queued]) -> WriteFailed | None:
+def _attempt(host: Host, batches: Sequence[Queued]) -> WriteFailed | None:
     try:
-        write_all(cache, batches)
+        write_all(host.cache, host.frames, batches)
     except WriteFailed as failure:
         return failure
     return None
