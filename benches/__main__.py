@@ -13,7 +13,7 @@ SECONDS = 3.0  # one throughput measurement; long enough for several segment flu
 
 
 def main() -> None:
-    """Run all scenarios, or those named with --only."""
+    """Run all scenarios, or those that are named."""
     parser = argparse.ArgumentParser(prog="python -m benches", description=__doc__)
     names = [
         "latency",
@@ -23,21 +23,24 @@ def main() -> None:
         "compaction",
         "ten_thousand_partitions",
         "authorisation",
+        "encryption",
     ]
-    parser.add_argument("--only", action="append", choices=names, help="run this scenario (repeatable)")
+    parser.add_argument("scenario", nargs="*", help=f"what to run, by default all of {', '.join(names)}")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="length of one measurement")
     parser.add_argument(
         "--print", action="store_true", dest="print_only", help="do not write the result files"
     )
     given = parser.parse_args()
+    if unknown := set(given.scenario) - set(names):
+        parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
     report = Report("make bench")
     report.note("memory is warmed before each throughput measurement: see benches/measures.py")
     with tempfile.TemporaryDirectory(prefix="rivven-bench-") as directory:
         scenarios = Scenarios(report, Path(directory), given.seconds)
-        for name in given.only or names:
+        for name in given.scenario or names:
             getattr(scenarios, name)()
     report.ratio_notes()
-    if not given.print_only and not given.only:
+    if not given.print_only and not given.scenario:
         report.write(Path(__file__).parent)
 
 

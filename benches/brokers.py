@@ -64,6 +64,7 @@ class Rivven:
         settings: Mapping[str, object] | None = None,
         protocols: tuple[str, ...] = ("sasl_ssl", "plaintext"),
         authorization: Mapping[str, object] | None = None,
+        extra: Mapping[str, object] | None = None,
     ) -> None:
         super_users = ["User:admin", "User:ANONYMOUS"]
         self._protocol = protocols[-1]
@@ -71,7 +72,7 @@ class Rivven:
             directory,
             protocols=protocols,
             settings=settings,
-            extra={"authorization": {"super_users": super_users, **(authorization or {})}},
+            extra={"authorization": {"super_users": super_users, **(authorization or {})}, **(extra or {})},
         )
 
     @property

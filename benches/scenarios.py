@@ -16,6 +16,7 @@ from confluent_kafka.admin import ResourcePatternType
 
 from benches import measures
 from benches.brokers import RELAXED, Measured, Minimal, Rivven, Tansu, tansu_binary
+from benches.encryption import CONFIG, EncryptionBench, cold_reads
 from benches.idle_loop import IdleLoop
 from benches.report import Report
 from benches.wire import error_codes, produce_request
@@ -185,6 +186,16 @@ class Scenarios:
         cost = 100 * (1 - large_speed / small_speed)
         self._report.add("authorisation", "Rivven", "cost of the rules", cost, "%", target="<= 3")
 
+    def encryption(self) -> None:
+        """Encryption at rest beside none, in turns on one broker; cold reads without a broker."""
+        with self._rivven(extra=CONFIG) as rivven:
+            EncryptionBench(self._report, rivven, self._seconds).run()
+            self._stalls(rivven, "encryption")
+        cold = self._directory / "cold"
+        cold.mkdir()
+        cold_reads(self._report, cold)
+        shutil.rmtree(cold)
+
     @contextlib.contextmanager
     def _ruled(self, rules: int, policies: Path | None) -> Iterator[tuple[Rivven, Account]]:
         """A broker with a user who may write topics by one of many rules, and where given by policies."""
@@ -311,11 +322,12 @@ class Scenarios:
         settings: dict[str, object] | None = None,
         protocols: tuple[str, ...] = ("sasl_ssl", "plaintext"),
         authorization: dict[str, object] | None = None,
+        extra: dict[str, object] | None = None,
     ) -> Iterator[Rivven]:
         self._number += 1
         self._stolen_before = measures.stolen_seconds()
         directory = self._directory / f"rivven-{self._number}"
-        with _stopped(Rivven(directory, settings, protocols, authorization).start()) as broker:
+        with _stopped(Rivven(directory, settings, protocols, authorization, extra).start()) as broker:
             self._beside = IdleLoop()
             yield broker
         if self._beside is not None:

@@ -1,0 +1,228 @@
+"""What encryption at rest costs: every figure beside the same one without it, taken in turns.
+
+One broker with two topics that differ in `encryption.enabled` alone, so that the machine's moods meet both.
+Reading and opening of cold segments is measured without a socket, in this process, through the log itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
+
+from confluent_kafka import Producer
+
+from benches import measures
+from benches.brokers import RELAXED, Rivven
+from benches.librdkafka import produce_for
+from benches.report import Report
+from rivven.clock import SystemClock
+from rivven.config.topic_settings import TopicConfig
+from rivven.log.directory import LogDirectory
+from rivven.log.files import OsFiles
+from rivven.log.host import LogLimits
+from rivven.log.partition_log import PartitionLog
+from rivven.log.sealing import ALGORITHMS
+from rivven.log.threads import LoopThreads
+from rivven.records.batch import Record, build_batch, parse_header
+from rivven.testing.segment_keys import StaticSegmentKeys
+from tests.shipped.connection import Connection
+
+CONFIG = {"storage": {"encryption": {"enabled": True}}}
+ROUNDS = 5  # of every pair, in turns; the median counts
+BATCHES = {"64 KiB": 65_536, "1 MB": 1_000_000}  # batch.size; the largest batch the broker takes by default
+RECORD_BYTES = 1024
+PARTITIONS = 4
+THROUGHPUT_LOSS_MAX = 10.0  # percent
+LATENCY_LOSS_MAX = 1000.0  # microseconds
+FETCH_LOSS_MAX = 5.0  # percent
+HOT_BYTES = 40_000_000  # less than hot_tail_bytes keeps
+COLD_BYTES = 192 << 20
+COLD_SPEED_MIN = 400.0  # MB/s of one core
+READ_BYTES = 1 << 20
+BATCH_RECORDS = 64  # of 1 KiB: batches of 64 KiB
+FLUSH_RECORDS = 64 * BATCH_RECORDS  # what waits for the disk while it is written stays in memory
+PLAIN, SEALED = "plain", "encrypted"
+TOPIC = UUID(int=1)
+
+
+class EncryptionBench:
+    """`seconds` is how long one throughput measurement lasts."""
+
+    def __init__(self, report: Report, rivven: Rivven, seconds: float) -> None:
+        self._report, self._rivven, self._seconds = report, rivven, seconds
+        self._number = 0
+
+    def run(self) -> None:
+        """Everything that needs the broker."""
+        for name, size in BATCHES.items():
+            self._produce(f"{name} batches, sasl_ssl, fsync", size, {}, target=THROUGHPUT_LOSS_MAX)
+            self._produce(f"{name} batches, sasl_ssl, os-flush", size, RELAXED, target=None)
+        self._single()
+        self._fetch()
+
+    def _produce(self, case: str, batch_bytes: int, config: dict[str, str], target: float | None) -> None:
+        """MB/s of record values that librdkafka gets acknowledged with acks=all."""
+        connection = self._rivven.connection("sasl_ssl")
+        conf = connection.librdkafka() | {"batch.size": batch_bytes, "linger.ms": 20}
+
+        def measure(topic: str) -> float:
+            records, elapsed = produce_for(
+                conf, topic, partitions=PARTITIONS, record_bytes=RECORD_BYTES, seconds=self._seconds
+            )
+            return records * RECORD_BYTES / elapsed / 1e6
+
+        plain, sealed = self._in_turns(measure, PARTITIONS, config)
+        self._speeds(f"produce, {case}", plain, sealed, target)
+
+    def _single(self) -> None:
+        """p99 of one record after another, durable."""
+        connection = self._rivven.connection("plaintext")
+
+        def measure(topic: str) -> float:
+            return measures.request_latency(connection, topic, seconds=self._seconds).p99
+
+        plain, sealed = self._in_turns(measure, 1, {})
+        self._report.add("encryption", PLAIN, "single produce, fsync", plain, "us p99")
+        self._report.add("encryption", SEALED, "single produce, fsync", sealed, "us p99")
+        target = f"<= {LATENCY_LOSS_MAX:.0f}"
+        self._report.add("encryption", "cost", "single produce, fsync", sealed - plain, "us p99", target)
+
+    def _fetch(self) -> None:
+        """Reading again what was just written: kept decrypted, or in the page cache."""
+        records = HOT_BYTES // RECORD_BYTES
+        connection = self._rivven.connection("sasl_ssl")
+        self._number += 1
+        topics = self._topics({}, 1)
+        for topic in topics:
+            _fill(connection, topic, records)
+        speeds: list[list[float]] = [[], []]
+        for _ in range(ROUNDS):
+            for topic, found in zip(topics, speeds, strict=True):
+                found.append(measures.fetch_megabytes(connection, topic, 1, RECORD_BYTES, records))
+        plain, sealed = (statistics.median(found) for found in speeds)
+        self._speeds("fetch of the hot tail, sasl_ssl", plain, sealed, FETCH_LOSS_MAX)
+
+    def _in_turns(
+        self, measure: Callable[[str], float], partitions: int, config: dict[str, str]
+    ) -> tuple[float, float]:
+        """The medians without and with encryption, each round with topics of its own."""
+        found: list[list[float]] = [[], []]
+        for _ in range(ROUNDS):
+            self._number += 1
+            for topic, values in zip(self._topics(config, partitions), found, strict=True):
+                measures.warm_memory()
+                values.append(measure(topic))
+                self._rivven.drop_topic(topic)
+                time.sleep(measures.SETTLE_SECONDS)
+        return statistics.median(found[0]), statistics.median(found[1])
+
+    def _topics(self, config: dict[str, str], partitions: int) -> list[str]:
+        names = []
+        for kind, enabled in ((PLAIN, "false"), (SEALED, "true")):
+            names.append(f"{kind}-{self._number}")
+            self._rivven.make_topic(names[-1], partitions, config | {"encryption.enabled": enabled})
+        return names
+
+    def _speeds(self, case: str, plain: float, sealed: float, target: float | None) -> None:
+        self._report.add("encryption", PLAIN, case, plain, "MB/s")
+        self._report.add("encryption", SEALED, case, sealed, "MB/s")
+        wanted = "" if target is None else f"<= {target:.0f}"
+        self._report.add("encryption", "cost", case, 100 * (1 - sealed / plain), "%", wanted)
+
+
+def _fill(connection: Connection, topic: str, records: int) -> None:
+    """Exactly so many records, in batches of 64 KiB."""
+    producer = Producer(connection.librdkafka() | {"batch.size": 65_536, "linger.ms": 20})
+    value = b"x" * RECORD_BYTES
+    for _ in range(records):
+        while True:
+            try:
+                producer.produce(topic, value, partition=0)
+                break
+            except BufferError:
+                producer.poll(0.05)
+    if producer.flush(60):
+        raise RuntimeError("the topic could not be filled")
+
+
+class ColdSpeed(NamedTuple):
+    """MB/s of plain bytes: of one core's time, and of the clock's."""
+
+    core: float
+    wall: float
+
+
+def cold_reads(report: Report, directory: Path) -> None:
+    """Reading segments that no cache holds and opening them, through the log but without a socket."""
+    for name in (None, *ALGORITHMS):
+        path = directory / (name or PLAIN)
+        path.mkdir(mode=0o700)
+        keys = StaticSegmentKeys(1, ALGORITHMS[name or "aes-256-gcm"])
+        config = TopicConfig(segment_bytes=64 << 20, encryption_enabled=name is not None)
+        asyncio.run(_write(path, keys, config))
+        speeds = []
+        for _ in range(ROUNDS):
+            for file in path.rglob("*.log"):
+                OsFiles().open(str(file), "read").forget_cached(0)
+            measures.warm_memory()
+            speeds.append(asyncio.run(_read(path, keys, config)))
+        core, wall = (statistics.median(values) for values in zip(*speeds, strict=True))
+        case = "cold segments, read" if name is None else f"cold segments, read and opened, {name}"
+        broker = PLAIN if name is None else SEALED
+        target = "" if name is None else f">= {COLD_SPEED_MIN:.0f}"
+        report.add("encryption", broker, case, core, "MB/s/core", target)
+        report.add("encryption", broker, case, wall, "MB/s")
+
+
+async def _write(path: Path, keys: StaticSegmentKeys, config: TopicConfig) -> None:
+    directory = _opened(path, keys)
+    log = await directory.open_partition(TOPIC, 0, replace(config, flush_messages=2**62))
+    for batch in _batches(COLD_BYTES):
+        log.append(memoryview(batch), parse_header(batch), 0)
+        if log.log_end_offset % FLUSH_RECORDS == 0:
+            await log.flush()
+    await log.flush()
+    await directory.close()
+
+
+async def _read(path: Path, keys: StaticSegmentKeys, config: TopicConfig) -> ColdSpeed:
+    directory = _opened(path, keys)
+    log = await directory.open_partition(TOPIC, 0, config)
+    wall, core = time.perf_counter(), time.process_time()
+    got = await _read_all(log)
+    wall, core = time.perf_counter() - wall, time.process_time() - core
+    await directory.close()
+    return ColdSpeed(got / core / 1e6, got / wall / 1e6)
+
+
+def _opened(path: Path, keys: StaticSegmentKeys) -> LogDirectory:
+    threads = LoopThreads(asyncio.get_running_loop())
+    limits = LogLimits(hot_tail_bytes=0)
+    return LogDirectory.open(
+        str(path), OsFiles(), threads, SystemClock(), node_id=1, keys=keys, limits=limits
+    )
+
+
+def _batches(total: int) -> Iterator[bytearray]:
+    """Batches of 64 KiB whose content does not compress."""
+    value = os.urandom(RECORD_BYTES)
+    records = [Record(n, 0, None, value, []) for n in range(BATCH_RECORDS)]
+    made = build_batch(records)
+    for _ in range(total // len(made)):
+        yield bytearray(made)
+
+
+async def _read_all(log: PartitionLog) -> int:
+    offset, end, got = 0, log.log_end_offset, 0
+    while offset < end:
+        result = await log.read_cold(offset, READ_BYTES, end, at_least_one=True)
+        got += result.size
+        offset = result.next_offset
+    return got
