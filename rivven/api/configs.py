@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import Any
 
 from rivven.api.context import RequestContext
+from rivven.api.encryption_rule import EncryptionRule
 from rivven.api.rules import DENIED_CODES, Filter, Require
 from rivven.errors import ErrorCode, InvalidRequest, RivvenError
 from rivven.metadata.broker_values import CLUSTER_SCOPE
@@ -103,9 +104,16 @@ class ConfigHandlers:
     `explicit` are the broker settings the configuration file set.
     """
 
-    def __init__(self, metadata: MetadataService, replicas: Replicas, explicit: Collection[str]) -> None:
+    def __init__(
+        self,
+        metadata: MetadataService,
+        replicas: Replicas,
+        explicit: Collection[str],
+        encryption: EncryptionRule,
+    ) -> None:
         self._metadata = metadata
         self._replicas = replicas
+        self._encryption = encryption
         self._explicit = explicit
 
     def entries_of(self, topic: Topic, wanted: Collection[str] | None = None) -> list[ConfigEntry]:
@@ -232,6 +240,9 @@ class ConfigHandlers:
         self, kind: int, name: str, changes: tuple[ConfigChange, ...], replace: bool, validate_only: bool
     ) -> None:
         if kind == ConfigResource.TOPIC:
+            await self._encryption.check(
+                (one.name, one.value) for one in changes if one.operation == ConfigOperation.SET
+            )
             await self._metadata.submit(AlterTopicConfigs(name, changes, replace, validate_only))
             topic = self._metadata.image.topics.get(name)
             if topic is not None and not validate_only and self._replicas.partitions_of(name):

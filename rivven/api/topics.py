@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rivven.api.context import RequestContext
+from rivven.api.encryption_rule import EncryptionRule
 from rivven.api.rules import Filter, Split, keep_list, list_items
 from rivven.errors import ErrorCode, InvalidRequest, RivvenError, UnknownTopicOrPartition
 from rivven.metadata.commands import CreatePartitions, CreateTopic, DeleteTopic
@@ -103,9 +104,16 @@ def _named_for_deletion(request: Any, version: int) -> list[tuple[str | None, An
 class TopicHandlers:
     """Handles CreateTopics 2-7, DeleteTopics 1-6, DeleteRecords 0-2 and CreatePartitions 0-3."""
 
-    def __init__(self, metadata: MetadataService, replicas: Replicas, entries_of: EntriesOf) -> None:
+    def __init__(
+        self,
+        metadata: MetadataService,
+        replicas: Replicas,
+        entries_of: EntriesOf,
+        encryption: EncryptionRule,
+    ) -> None:
         self._metadata = metadata
         self._replicas = replicas
+        self._encryption = encryption
         self._entries_of = entries_of
 
     # -- creating --------------------------------------------------------------------------------------------
@@ -115,9 +123,16 @@ class TopicHandlers:
         response = m.CreateTopicsResponse()
         unique, repeated = _by_name(request.topics)
         response.topics += [_failed_creation(name, _twice()) for name in repeated]
-        commands = [self._creation(item, request.validate_only) for item in unique]
+        wanted = []
+        for item in unique:
+            try:
+                await self._encryption.check((one.name, one.value) for one in item.configs)
+                wanted.append(item)
+            except RivvenError as error:
+                response.topics.append(_failed_creation(item.name, error))
+        commands = [self._creation(item, request.validate_only) for item in wanted]
         replies = await self._metadata.submit_all(commands)
-        for item, reply in zip(unique, replies, strict=True):
+        for item, reply in zip(wanted, replies, strict=True):
             if isinstance(reply, Topic) and not request.validate_only:
                 reply = await self._hosted(reply)
             if isinstance(reply, RivvenError):

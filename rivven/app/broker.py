@@ -258,6 +258,7 @@ class Broker:
             metrics=self._metrics,
             disk=self._storage,
             trail=self._auditing.trail,
+            key_names=self._storage.key_names,
             explicit=config.broker_explicit,
             acls_enforced="acl" in config.authorization.authorizers,
             tokens=tokens.service,

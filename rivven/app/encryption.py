@@ -19,7 +19,7 @@ from rivven.app.failures import ExitCode, StartFailed
 from rivven.clock import Clock
 from rivven.config.models import Config
 from rivven.config.storage import EncryptionConfig
-from rivven.errors import RivvenError
+from rivven.errors import InvalidConfig, RivvenError
 from rivven.log.files import Files
 from rivven.log.threads import LoopThreads
 from rivven.machine.journal_sealing import JournalKey
@@ -82,6 +82,7 @@ class Encryption:
         self.secrets = secrets
         self.topic_keys = topic_keys
         self.journal_was_sealed = journal_was_sealed
+        self.key_names = KnownKeys(opened.provider)
 
     def journal_key(self) -> JournalKey:
         """The key of the metadata journal."""
@@ -119,6 +120,28 @@ class Encryption:
         self.metadata_key.wipe()
         self.store.close()
         self.provider.close()
+
+
+class KnownKeys:
+    """Implements `api.encryption_rule.KeyNames`. Belongs to the event loop."""
+
+    def __init__(self, provider: BuiltInProvider) -> None:
+        self._provider = provider
+        self._turn = asyncio.Lock()
+        """Whoever may create topics may ask; the provider hears one question at a time."""
+
+    async def check(self, name: str) -> None:
+        """Raises InvalidConfig when the provider has no such key, ProviderUnavailable when it cannot say."""
+        async with self._turn:
+            try:
+                await asyncio.to_thread(self._provider.current_id, name)
+            except ProviderUnavailable:
+                raise ProviderUnavailable(
+                    "encryption.key: the key provider is out of reach, so it cannot be checked"
+                ) from None
+            except KeyProviderError as error:
+                _log.warning("encryption.key %s is refused: %s", name, error)
+                raise InvalidConfig("encryption.key: the key provider gives no such key") from None
 
 
 async def open_encryption(

@@ -12,6 +12,7 @@ from rivven.api.cluster_admin import ClusterHandlers, DiskView
 from rivven.api.configs import ConfigHandlers
 from rivven.api.credentials import CredentialHandlers
 from rivven.api.delegation_tokens import DelegationTokenHandlers
+from rivven.api.encryption_rule import EncryptionRule, KeyNames
 from rivven.api.fetch import FetchHandler
 from rivven.api.group_offsets import GroupOffsetHandlers
 from rivven.api.groups import FindCoordinatorHandler, GroupAdminHandlers, GroupHandlers
@@ -58,13 +59,15 @@ def build_handlers(
     tokens: TokenService,
     credentials: CredentialHandlers,
     trail: AuditTrail,
+    key_names: KeyNames | None,
 ) -> HandlerSet:
     """The handlers of the API table."""
     broker = metadata.static_broker_values
     fetch_bytes_max = broker["fetch.max.bytes"]
     assert isinstance(fetch_bytes_max, int)
     auto_create = _auto_create(metadata, replicas, trail) if broker["auto.create.topics.enable"] else None
-    configs = ConfigHandlers(metadata, replicas, explicit)
+    encryption = EncryptionRule(key_names)
+    configs = ConfigHandlers(metadata, replicas, explicit, encryption)
     return HandlerSet(
         versions=VersionsHandler(ApiVersionsAnswers({int(key): span for key, span in API_RANGES.items()})),
         authentication=AuthenticationHandlers(admission, clock, metrics),
@@ -82,7 +85,7 @@ def build_handlers(
         groups=GroupHandlers(groups),
         group_admin=GroupAdminHandlers(groups),
         group_offsets=GroupOffsetHandlers(groups, lambda topic: len(replicas.partitions_of(topic))),
-        topics=TopicHandlers(metadata, replicas, configs.entries_of),
+        topics=TopicHandlers(metadata, replicas, configs.entries_of, encryption),
         configs=configs,
         acls=AclHandlers(metadata, enabled=acls_enforced),
         credentials=credentials,

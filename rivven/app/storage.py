@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from rivven.api.encryption_rule import KeyNames
 from rivven.app.failures import ExitCode, StartFailed
 from rivven.app.observers import LogEventsToMetrics
 from rivven.app.process import descriptor_limit
@@ -102,6 +103,11 @@ class Storage:
     def topic_keys(self) -> TopicKeys | None:
         """The keys of topics, None without encryption."""
         return None if self.encryption is None else self.encryption.topic_keys
+
+    @property
+    def key_names(self) -> KeyNames | None:
+        """The provider's keys by name, None without encryption."""
+        return None if self.encryption is None else self.encryption.key_names
 
     @property
     def cluster_id(self) -> str:
@@ -210,6 +216,7 @@ def _limits(config: Config) -> LogLimits:
         producer_expiration_ms=expiration,
         reserve_bytes=reserve,
         open_files=open_files(descriptor_limit()),
+        hot_tail_bytes=config.storage.encryption.hot_tail_bytes,
     )
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from rivven.api import acls, cluster_admin, configs, credentials, producers, topic_partitions, topics
 from rivven.api.dispatch import Call, Dispatch
+from rivven.api.encryption_rule import EncryptionRule, KeyNames
 from rivven.api.session import ListenerInfo, Session
 from rivven.api.table import Row, Table
 from rivven.clock import SystemClock
@@ -153,6 +154,7 @@ class World:
         self.replicas: Any = CountingReplicas(self.metadata)
         self.disk = Disk()
         self.acl_enabled = True
+        self.key_names: KeyNames | None = None
         self._dispatch: dict[bool, Dispatch] = {}
 
     async def start(self) -> World:
@@ -171,8 +173,9 @@ class World:
 
     def _rows(self) -> list[Row]:
         metadata, replicas = self.metadata, self.replicas
-        config = configs.ConfigHandlers(metadata, replicas, self.explicit)
-        topic = topics.TopicHandlers(metadata, replicas, config.entries_of)
+        rule = EncryptionRule(self.key_names)
+        config = configs.ConfigHandlers(metadata, replicas, self.explicit, rule)
+        topic = topics.TopicHandlers(metadata, replicas, config.entries_of, rule)
         acl = acls.AclHandlers(metadata, self.acl_enabled)
         self.users = Users(DynamicUsers(lambda: metadata.image))
         credential = credentials.CredentialHandlers(metadata, self.users, min_iterations=4096)

@@ -19,6 +19,7 @@ from rivven.app.storage import METADATA_JOURNAL, Storage
 from rivven.clock import SystemClock
 from rivven.config.models import Config
 from rivven.config.storage import EncryptionConfig
+from rivven.errors import InvalidConfig
 from rivven.log.workers import WorkerPool
 from rivven.machine.state_machine import JournalRecord
 from rivven.security.keys.keyring_file import KeyringFile, open_keyring
@@ -323,3 +324,14 @@ async def test_keys_of_removed_topics_are_destroyed_and_those_of_a_newer_copy_ke
     await keys.forget_removed({removed}, [kept])
     assert {one.topic_id for one in keys.topic_keys.wrapped()} == {kept, unknown}
     assert str(unknown) in caplog.text and str(kept) not in caplog.text
+
+
+async def test_a_key_of_a_topic_is_looked_up_at_the_provider(home: Home) -> None:
+    keys = await home.encrypted()
+    with pytest.raises(InvalidConfig, match="gives no such key"):
+        await keys.key_names.check("theirs")
+    keys.provider.rotate("theirs")
+    await keys.key_names.check("theirs")
+    (home.keys / "keyring").rename(home.keys / "aside")
+    with pytest.raises(InvalidConfig):
+        await keys.key_names.check("theirs")
