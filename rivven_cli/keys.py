@@ -76,9 +76,8 @@ def init(config_path: Path, output: str) -> None:
     encryption on does the same by itself.
     """
     config = load_config(config_path, False)
-    from rivven.app.key_setup import make_keys
-
     from rivven.app.failures import StartFailed
+    from rivven.app.key_setup import make_keys
 
     try:
         made = make_keys(config)
