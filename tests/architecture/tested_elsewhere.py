@@ -79,13 +79,9 @@ ELSEWHERE = (
         "a seam whose suite every provider runs, and what the keyring file is made of, damaged there",
     ),
     Elsewhere(
-        (
-            "rivven.security.keys.data_keys",
-            "rivven.security.keys.held_topics",
-            "rivven.security.keys.topic_ring",
-        ),
+        ("rivven.security.keys.data_keys", "rivven.security.keys.topic_ring"),
         ("unit/security/keys/test_topic_keys.py",),
-        "parts of the keys in use: right when segments open, through outages, crashes and restarts",
+        "parts of the keys in use: right when segments open, in this life of the broker and the next",
     ),
     Elsewhere(
         ("rivven.security.keys.public_keys", "rivven.security.keys.observed_provider"),
