@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -116,6 +115,7 @@ class Reencryptor:
         self._asked = asyncio.Event()
         self._asking = asyncio.Lock()
         """A wish that comes while the one before is being crossed off must not be crossed off with it."""
+        self._copies = 0
         self._progress: dict[UUID, Progress] = {}
         self._damaged: dict[PartitionKey, str] = {}
         self._paused: dict[PartitionKey, tuple[int, str]] = {}
@@ -293,7 +293,9 @@ class Reencryptor:
         self, log: PartitionLog, segment: ClosedSegment, header: SegmentHeader | None, progress: Progress
     ) -> bool:
         """Copy one segment and put the copy in its place; False when the log has changed under it."""
-        path = compaction_swap.cleaned_path(log.path, segment.base_offset, secrets.token_hex(8))
+        self._copies += 1
+        # Never a name of the compactor, whose tags are longer; those of an earlier process are removed.
+        path = compaction_swap.cleaned_path(log.path, segment.base_offset, f"{self._copies:x}")
         done, left = progress.done_bytes, progress.left_bytes
         try:
             size = await self._copy(log, segment, header, path, progress)
