@@ -44,7 +44,7 @@ class Operator:
         self.directory = directory
         self.etc, self.data = directory / "etc", directory / "data"
         (self.etc / "tls").mkdir(parents=True)
-        self.port = free_port()
+        self.port, self.admin_port = free_port(), free_port()
         self.log = directory / "broker.log"
         self.ready: dict[str, Any] = {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,6 +62,8 @@ class Operator:
             ("broker.example.com", "localhost"),
             ("0.0.0.0:9093", f"127.0.0.1:{self.port}"),
             (":9093", f":{self.port}"),
+            ("0.0.0.0:9094", f"127.0.0.1:{self.admin_port}"),
+            (":9094", f":{self.admin_port}"),
         ):
             text = text.replace(written, here)
         return text
