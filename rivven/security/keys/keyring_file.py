@@ -143,7 +143,7 @@ class KeyringFile:
             self._forget()
 
     def create(self) -> str:
-        """Make the file with a first KEK, and its directory; its id. Raises KeyRefused when there is a file."""
+        """Make the file with a first KEK, and its directory; its id. Raises KeyRefused if there is one."""
         key_file.make_directory(self._files, self._path.rpartition("/")[0] or ".")
         with self._lock, self._exclusively():
             with disk_failures(self._path):
