@@ -39,7 +39,8 @@ class WatchedFiles:
     """Calls `changed` after the content of the files that `paths()` lists has changed, or the list has.
 
     `paths` is called at every look, so a directory's listing is followed. `changed` may be a coroutine
-    function; it is never called again before it has ended, and its failure is logged, not fatal.
+    function; it is never called again before it has ended, and its failure is logged, not fatal. With
+    `reread_s` the content is compared so often however unchanged the files look from outside.
     """
 
     def __init__(
@@ -48,11 +49,14 @@ class WatchedFiles:
         paths: Callable[[], Iterable[Path]],
         changed: Callable[[], Awaitable[None] | None],
         interval_s: float = INTERVAL_S,
+        reread_s: float | None = None,
     ) -> None:
         self._name = name
         self._paths = paths
         self._changed = changed
         self._interval_s = interval_s
+        self._looks_to_reread = None if reread_s is None else max(1, round(reread_s / interval_s))
+        self._looks = 0
         self._signatures: dict[Path, _Signature | None] = {}
         self._digest = b""
 
@@ -70,9 +74,10 @@ class WatchedFiles:
     async def look_once(self) -> bool:
         """One look; returns whether `changed` was called."""
         signatures = self._look()
-        if signatures == self._signatures:
+        if signatures == self._signatures and not self._reread_due():
             return False
-        signatures = await self._settled(signatures)
+        if signatures != self._signatures:
+            signatures = await self._settled(signatures)
         digest = await asyncio.to_thread(self._read, signatures)
         # Marked as known only as they were before reading: a write in between is seen by the next look.
         self._signatures = signatures
@@ -86,6 +91,10 @@ class WatchedFiles:
         except Exception:  # noqa: BLE001 - the next change must be seen whatever became of this one
             _log.exception("%s changed, but taking over the change failed", self._name)
         return True
+
+    def _reread_due(self) -> bool:
+        self._looks += 1
+        return self._looks_to_reread is not None and self._looks % self._looks_to_reread == 0
 
     async def _settled(self, signatures: dict[Path, _Signature | None]) -> dict[Path, _Signature | None]:
         """What the files look like once nobody writes to them any more."""

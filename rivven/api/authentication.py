@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rivven.api.context import RequestContext
@@ -33,6 +34,7 @@ from rivven.security.authn.sasl import SaslExchange, SaslState
 
 if TYPE_CHECKING:  # it imports the crypto library, which only listeners that ask for certificates need
     from rivven.security.authn.certificates import CertificateAuthentication
+    from rivven.security.tls_trust import ClientTrust
 
 _log = logging.getLogger("rivven.auth")
 
@@ -190,23 +192,36 @@ class CertificateIdentities:
 
     On a listener without SASL the certificate is the identity, and who shows none (``client_auth:
     optional``) is anonymous. With SASL it only has to be good: SASL says who is there, until the
-    certificate's end at most.
+    certificate's end at most. Its chain must be trusted by what is in force when the handshake is done, and
+    for as long as the connection lives.
     """
 
     def __init__(
-        self, certificates: CertificateAuthentication, clock: Clock, observer: AuthenticationObserver
+        self,
+        certificates: CertificateAuthentication,
+        trust: Callable[[], ClientTrust],
+        clock: Clock,
+        observer: AuthenticationObserver,
     ) -> None:
         self._certificates = certificates
+        self._trust = trust
         self._clock = clock
         self._observer = observer
 
-    def identify(self, session: Session, der: bytes | None) -> None:
-        """Give the session its identity, or a reason to close (`session.closing`)."""
-        if der is None:
+    def identify(self, session: Session, chain: Sequence[bytes]) -> None:
+        """Give the session its identity, or a reason to close (`session.closing`). `chain` is what the client
+        showed (DER), its own certificate first; empty when it showed none."""
+        if not chain:
             if session.exchange is None:
                 session.become_anonymous()
             return
-        now_ms = self._clock.now_ms()
+        peer = self._certificates.peer(chain, self._trust, self._clock.now_ms)
+        distrusted = peer.problem()
+        if distrusted is not None:
+            self._close(session, distrusted)
+            return
+        session.still_trusted = peer.problem
+        der, now_ms = chain[0], self._clock.now_ms()
         if session.exchange is not None:
             checked = self._certificates.check(der, now_ms)
             if isinstance(checked, Rejected):

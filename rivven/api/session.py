@@ -52,6 +52,8 @@ class Session:
     certificate: Credential | None = None
     """The client certificate of the TLS connection, when SASL says who the client is."""
     certificate_expires_at_ms: int | None = None
+    still_trusted: Callable[[], str | None] = lambda: None
+    """Why the client certificate of the connection no longer counts, None while it does or there is none."""
     client_software: str = ""
     closing: str = ""
     """Why the connection must close once pending answers have left; empty while it may go on."""

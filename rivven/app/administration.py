@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import ssl
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rivven import __version__
@@ -15,18 +13,22 @@ from rivven.app.authentication import Authentication
 from rivven.app.failures import ExitCode, StartFailed, address_failure
 from rivven.app.network import Network
 from rivven.app.process import settle_late_imports
+from rivven.app.tls_material import TlsMaterial
+from rivven.audit.events import AUTHENTICATION, FAILURE, AuditEvent
+from rivven.audit.trail import AuditTrail
 from rivven.clock import Clock
 from rivven.config.models import Config
 from rivven.http.admin.server import AdminServer
 from rivven.http.admin.services import AdminServices, AuditServices, BrokerView, ListenerView
 from rivven.metadata.service import MetadataService
 from rivven.security.admission import Admission
+from rivven.security.authn.authenticator import CERTIFICATE_MECHANISM
 from rivven.security.authz.chain import AuthorizerChain
 from rivven.security.authz.roles import RoleDirectory
 from rivven.security.dev_profile import DEV_DIRECTORY, write_admin_file
 from rivven.security.private_files import PrivateFileError
 from rivven.security.sessions import Sessions
-from rivven.security.tls import TlsConfigError, server_context
+from rivven.security.tls_live import TlsSection
 from rivven.telemetry import Metrics
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ class Administration:
         sessions: Sessions,
         auditing: Auditing,
         network: Network,
+        tls: TlsMaterial,
         healthy: Callable[[], bool],
         ready: Callable[[], bool],
     ) -> None:
@@ -92,7 +95,7 @@ class Administration:
             healthy=healthy,
             ready=ready,
             listeners=lambda: _listeners(self._config, network),
-            certificates=lambda: _certificates(self._config),
+            certificates=tls.server_chains,
         )
         services = AdminServices(
             broker=view,
@@ -108,7 +111,11 @@ class Administration:
             entropy=os.urandom,
         )
         build = self._builder(services, admission)
-        self._server.open(admission, self._tls_context(), build, settle_late_imports)
+        section = tls.of_admin()
+        if section is not None and section.asks:
+            self._judge_certificates(self._server, section, tls, auditing.trail)
+        context = section.context if section is not None else None
+        self._server.open(admission, context, build, settle_late_imports)
 
     async def start(self) -> None:
         """Serve; done after the Kafka listeners accept, so that they do not wait for its imports."""
@@ -131,18 +138,30 @@ class Administration:
                 ExitCode.DATA_DIRECTORY,
             ) from None
 
-    def _tls_context(self) -> Callable[[], ssl.SSLContext] | None:
-        tls = self._config.admin_tls
-        if tls is None:
-            return None
-        own = self._config.admin is not None and self._config.admin.tls is not None
-        try:
-            context = server_context(tls, "admin.tls" if own else "server.tls")
-        except TlsConfigError as error:
-            raise StartFailed(
-                str(error), "check the certificate and key the Admin API uses", ExitCode.CONFIG
-            ) from None
-        return lambda: context
+    def _judge_certificates(
+        self, server: AdminServer, section: TlsSection, tls: TlsMaterial, trail: AuditTrail
+    ) -> None:
+        from rivven.security.tls_trust import PeerChain  # with the crypto library
+
+        def judge(chain: Sequence[bytes]) -> Callable[[], str | None]:
+            return PeerChain(chain, section.trust, self._clock.now_ms).problem
+
+        def refused(host: str, reason: str) -> None:
+            self._metrics.authentication_failed(CERTIFICATE_MECHANISM)
+            trail.event(
+                AuditEvent(
+                    AUTHENTICATION,
+                    "login",
+                    result=FAILURE,
+                    reason=reason,
+                    client_ip=host,
+                    listener="admin",
+                    mechanism=CERTIFICATE_MECHANISM,
+                )
+            )
+
+        server.judge_certificates(judge, refused)
+        tls.trust_changed.append(lambda _why: server.recheck())
 
     def _builder(self, services: AdminServices, admission: Admission) -> Callable[[], AsgiApplication]:
         """What builds the application, to be called on a thread: it imports FastAPI."""
@@ -188,9 +207,3 @@ def _listeners(config: Config, network: Network) -> list[ListenerView]:
         )
         for one in network.listeners
     ]
-
-
-def _certificates(config: Config) -> Mapping[str, Path]:
-    found = {"server.tls": config.server.tls, "admin.tls": config.admin.tls if config.admin else None}
-    found |= {f"listeners.{listener.name}.tls": listener.tls for listener in config.listeners}
-    return {key: tls.cert_path for key, tls in found.items() if tls is not None}

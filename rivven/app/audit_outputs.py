@@ -10,6 +10,7 @@ from rivven.audit.stream_sink import StreamSink
 from rivven.audit.syslog_sink import SyslogServer, SyslogSink
 from rivven.config.audit import AuditOutput
 from rivven.config.values import parse_address
+from rivven.security.tls import client_context
 
 
 def syslog_sink(output: AuditOutput) -> SyslogSink:
@@ -23,7 +24,7 @@ def syslog_sink(output: AuditOutput) -> SyslogSink:
         output.facility or "auth",
         str(output.ca_path) if output.ca_path is not None else None,
     )
-    return SyslogSink(server, socket.gethostname(), os.getpid())
+    return SyslogSink(server, socket.gethostname(), os.getpid(), client_context)
 
 
 def stream_sink(output: AuditOutput) -> StreamSink:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rivven.api.authentication import CertificateIdentities
 from rivven.api.catalogue import build_table
@@ -35,6 +35,7 @@ from rivven.app.roles import open_roles
 from rivven.app.secrets import decoy_key, token_key
 from rivven.app.sessions import SessionsFollowMetadata
 from rivven.app.storage import Storage
+from rivven.app.tls_material import TlsMaterial
 from rivven.app.tokens import ApiTokens, open_tokens
 from rivven.clock import SystemClock
 from rivven.config.models import Config
@@ -56,6 +57,9 @@ from rivven.security.sessions import Sessions
 from rivven.tasks import Tasks
 from rivven.telemetry import Metrics
 from rivven.telemetry.metrics import COMPACTION_TOTALS
+
+if TYPE_CHECKING:  # with the crypto library
+    from rivven.security.tls_trust import ClientTrust
 
 OFFSETS_TOPIC = "__consumer_offsets"
 
@@ -87,6 +91,7 @@ class Broker:
         self._metrics_address = ""
         self._administration = Administration(config, self._clock, self._metrics)
         self._auditing = Auditing(config, self._storage.files, self._clock, self._metrics)
+        self._tls = TlsMaterial(config, self._clock, self._metrics, self._auditing.trail)
         self._ready = False
         self.start_lines: list[str] = []
         """What must be shown once: the development profile's first password."""
@@ -289,6 +294,7 @@ class Broker:
         )
         SessionsFollowMetadata(self._sessions, metadata, self._clock)
         self._network.open(
+            tls=self._tls,
             sessions=self._sessions,
             certificates=self._certificates(metadata, authentication),
             dispatch=dispatch,
@@ -310,14 +316,16 @@ class Broker:
             sessions=self._sessions,
             auditing=self._auditing,
             network=self._network,
+            tls=self._tls,
             healthy=lambda: bool(self.health()["healthy"]),
             ready=lambda: self._ready,
         )
 
     def _certificates(
         self, metadata: MetadataService, authentication: Authentication
-    ) -> CertificateIdentities | None:
-        """How client certificates are judged, None when no listener asks for any."""
+    ) -> Callable[[Callable[[], ClientTrust]], CertificateIdentities] | None:
+        """How the client certificates of a listener are judged by what it trusts; None when none asks for
+        any."""
         config = self._config
         asking = any(asks_for_certificates(config, listener) for listener in config.listeners)
         if not asking and not config.admin_asks_for_certificates:
@@ -356,6 +364,8 @@ class Broker:
             lambda: sum(partition.log.size_bytes for partition in replicas),
             self._storage.free_bytes,
         )
+        self._tls.trust_changed.append(self._sessions.recheck_soon)
+        self._tls.follow(self._tasks)
         self._tasks.spawn(compactor.run(), "compaction")
         self._tasks.spawn(self._auditing.keep_heads(metadata), "audit heads")
         self._tasks.spawn(self._storage.keep_tidy(replicas, metadata), "retention")

@@ -6,6 +6,7 @@ Built only when some listener asks for certificates; then it also imports the cr
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from rivven.api.authentication import AuthenticationObserver, CertificateIdentities
@@ -20,6 +21,7 @@ from rivven.security.authn.denied_certificates import DeniedCertificates, Denied
 from rivven.security.authn.external_names import ExternalNames, LocalNames
 from rivven.security.authn.principal_rules import RuleError, name_mapping
 from rivven.security.sessions import Sessions
+from rivven.security.tls_trust import ClientTrust
 from rivven.tasks import Tasks
 from rivven.watched_files import WatchedFiles
 
@@ -89,8 +91,13 @@ class ClientCertificates:
         if not _others_log_in(config):
             names = ExternalNames(NamedByCertificate(names.local))
         self.authentication = CertificateAuthentication(by, mapping.prefix, names, self.revoked)
-        self.identities = CertificateIdentities(self.authentication, clock, observer)
+        self._clock = clock
+        self._observer = observer
         sessions.validators.append(self.authentication.still_valid)
+
+    def identities(self, trust: Callable[[], ClientTrust]) -> CertificateIdentities:
+        """What certificates mean on a listener whose clients are judged by `trust`."""
+        return CertificateIdentities(self.authentication, trust, self._clock, self._observer)
 
     def watch(self, tasks: Tasks) -> None:
         """Follow the file of denied certificates."""

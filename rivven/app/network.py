@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from rivven.api.authentication import CertificateIdentities
 from rivven.api.dispatch import Dispatch
 from rivven.api.memory import MemoryBudget
 from rivven.api.session import ListenerInfo
-from rivven.app.failures import ExitCode, StartFailed, address_failure
+from rivven.app.failures import address_failure
+from rivven.app.tls_material import TlsMaterial
 from rivven.clock import Clock
 from rivven.config.listeners import ListenerConfig
 from rivven.config.models import Config
@@ -20,9 +21,11 @@ from rivven.security.arrivals import Arrivals
 from rivven.security.authn.authenticator import AuthContext, AuthenticatorSource, Credentials
 from rivven.security.authn.sasl import SaslExchange
 from rivven.security.sessions import Sessions
-from rivven.security.tls import TlsConfigError, server_context
 from rivven.server.listener import ConnectionLimits, Listener, bind_sockets
 from rivven.telemetry import Metrics
+
+if TYPE_CHECKING:  # with the crypto library, which only listeners that ask for certificates need
+    from rivven.security.tls_trust import ClientTrust
 
 
 class Network:
@@ -51,7 +54,8 @@ class Network:
         source: AuthenticatorSource,
         credentials: Credentials,
         sessions: Sessions,
-        certificates: CertificateIdentities | None,
+        tls: TlsMaterial,
+        certificates: Callable[[Callable[[], ClientTrust]], CertificateIdentities] | None,
         request_budget: MemoryBudget,
         clock: Clock,
         metrics: Metrics,
@@ -67,13 +71,16 @@ class Network:
         max_reauth_ms = whole(config, "connections.max.reauth.ms")
         for settings, sockets in self._bound:
             info = _info(settings, sockets)
+            section = tls.of_listener(settings)
             listener = Listener(
                 info,
                 sockets,
-                tls_context=_tls_context(config, settings),
+                tls_context=section.context if section is not None else None,
                 new_exchange=_new_exchange(settings, source, credentials, max_reauth_ms),
                 sessions=sessions,
-                certificates=certificates if asks_for_certificates(config, settings) else None,
+                certificates=certificates(section.trust)
+                if certificates is not None and section is not None and section.asks
+                else None,
                 dispatch=dispatch,
                 arrivals=arrivals(settings),
                 admission=admission,
@@ -125,20 +132,6 @@ def _info(settings: ListenerConfig, sockets: list[socket.socket]) -> ListenerInf
         advertised_host=advertised.host,
         advertised_port=port,
     )
-
-
-def _tls_context(config: Config, settings: ListenerConfig) -> Callable[[], ssl.SSLContext] | None:
-    tls = config.tls_of(settings)
-    if tls is None:
-        return None
-    where = f"listeners.{settings.name}.tls" if settings.tls is not None else "server.tls"
-    try:
-        context = server_context(tls, where)
-    except TlsConfigError as error:
-        raise StartFailed(
-            str(error), "check the certificate and key this listener names", ExitCode.CONFIG
-        ) from None
-    return lambda: context
 
 
 def asks_for_certificates(config: Config, settings: ListenerConfig) -> bool:

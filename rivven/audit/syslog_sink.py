@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -44,10 +44,18 @@ class SyslogServer:
 
 
 class SyslogSink:
-    """Implements `AuditSink`. `hostname` and `process_id` stand in every message."""
+    """Implements `AuditSink`. `hostname` and `process_id` stand in every message; `tls_context` makes the
+    context of a connection from the path of authorities, which are read anew each time."""
 
-    def __init__(self, server: SyslogServer, hostname: str, process_id: int) -> None:
+    def __init__(
+        self,
+        server: SyslogServer,
+        hostname: str,
+        process_id: int,
+        tls_context: Callable[[str | None], ssl.SSLContext],
+    ) -> None:
         self._server = server
+        self._tls_context = tls_context
         self._hostname = _token(hostname, 255)
         self._process_id = str(process_id)
         self._socket: socket.socket | None = None
@@ -106,7 +114,7 @@ class SyslogSink:
             else:
                 sock = socket.create_connection((server.host, server.port), CONNECT_SECONDS_MAX)
                 if server.transport == "tls":
-                    sock = _tls_context(server).wrap_socket(sock, server_hostname=server.host)
+                    sock = self._tls_context(server.ca_path).wrap_socket(sock, server_hostname=server.host)
             sock.settimeout(SEND_SECONDS_MAX)
         except OSError as error:
             raise SinkFailed(f"{self._where()}: {error.strerror or error}") from error
@@ -137,9 +145,3 @@ class SyslogSink:
 def _token(text: str, length: int) -> str:
     """A field of the header: printable ASCII without spaces, ``-`` when nothing is left."""
     return "".join(character for character in text if "!" <= character <= "~")[:length] or "-"
-
-
-def _tls_context(server: SyslogServer) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=server.ca_path)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context

@@ -7,7 +7,8 @@ import re
 
 from pydantic import Field, field_validator
 
-from rivven.config.listeners import WILDCARD_HOSTS, TlsConfig
+from rivven.config.listeners import WILDCARD_HOSTS
+from rivven.config.tls import TlsConfig
 from rivven.config.values import Address, HostPort, Strict, parse_address
 
 NAMES_MAX = 32  # compared with the Host header of every request

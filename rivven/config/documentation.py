@@ -223,7 +223,7 @@ def _rows_below(model: type[BaseModel], path: str) -> Iterator[str]:
             yield from _rows_below(inner, where)
         entry = _entry_of(info.annotation)
         if entry is not None:
-            yield from _rows_below(entry, f"{where}[]")
+            yield from _rows_below(entry, f"{where}.NAME" if _by_name(info.annotation) else f"{where}[]")
 
 
 def _key_row(key: str, info: FieldInfo) -> str:
@@ -247,12 +247,18 @@ def _with_choices(info: FieldInfo) -> str:
 
 
 def _entry_of(annotation: Any) -> type[BaseModel] | None:
-    """The model of a list's entries; None for other lists and what is no list."""
+    """The model of the entries of a list, or of a mapping by names; None for what has no such entries."""
+    if _by_name(annotation):
+        return _model_of(get_args(annotation)[1])
     return _model_of(get_args(annotation)[0]) if get_origin(annotation) is list else None
 
 
+def _by_name(annotation: Any) -> bool:
+    return get_origin(annotation) is dict
+
+
 def _model_of(annotation: Any) -> type[BaseModel] | None:
-    if get_origin(annotation) is list:  # written in one line, as a value
+    if get_origin(annotation) in (list, dict):  # written in one line, as a value
         return None
     for one in (annotation, *get_args(annotation)):
         if isinstance(one, type) and issubclass(one, BaseModel):

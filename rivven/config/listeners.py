@@ -8,38 +8,13 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from rivven.config.quotas import NETWORKS_MAX, Cidr
-from rivven.config.secrets import SecretReference
-from rivven.config.values import Address, FilePath, HostPort, Strict, parse_address
+from rivven.config.tls import TlsConfig
+from rivven.config.values import Address, HostPort, Strict, parse_address
 
 MECHANISMS_MAX = 8  # offered in one SaslHandshake answer
 WILDCARD_HOSTS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, never bound here
 
 _LISTENER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-
-
-class TlsConfig(Strict):
-    """Certificate and key of a TLS listener (PEM files)."""
-
-    cert_path: FilePath = Field(description="The server certificate followed by its intermediates, PEM.")
-    key_path: FilePath = Field(description="The private key of the certificate, PEM.")
-    key_password: SecretReference | None = Field(
-        default=None, description="Reference to the password of an encrypted key: file:PATH or env:NAME."
-    )
-    ca_path: FilePath | None = Field(
-        default=None, description="The authorities that may issue client certificates, PEM."
-    )
-    client_auth: Literal["none", "optional", "required"] = Field(
-        default="none", description="Whether clients show a certificate of one of these authorities."
-    )
-    min_version: Literal["1.2", "1.3"] = Field(
-        default="1.2", description="The oldest TLS version accepted; 1.3 is always preferred."
-    )
-
-    @model_validator(mode="after")
-    def _agrees_with_itself(self) -> TlsConfig:
-        if (self.client_auth == "none") != (self.ca_path is None):
-            raise ValueError("ca_path and client_auth optional or required go together")
-        return self
 
 
 class ListenerConfig(Strict):

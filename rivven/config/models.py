@@ -27,11 +27,12 @@ from rivven.config.broker_settings import (
 )
 from rivven.config.file_keys import is_given, value_of
 from rivven.config.limits import LimitsConfig
-from rivven.config.listeners import ListenerConfig, TlsConfig
+from rivven.config.listeners import ListenerConfig
 from rivven.config.oidc import issuers_problem
 from rivven.config.quotas import RateLimitingConfig, SecurityConfig, ValidationConfig
 from rivven.config.settings import INT_MAX, SettingError, SettingValue
 from rivven.config.storage import StorageConfig
+from rivven.config.tls import TlsConfig
 from rivven.config.topic_settings import topic_config
 from rivven.config.values import FilePath, HostPort, Seconds, Strict, parse_address
 

@@ -27,6 +27,11 @@ class SecretReference:
         self._scheme = scheme
         self._place = place
 
+    @property
+    def path(self) -> Path | None:
+        """The file that holds it, to be watched; None when it is in the environment."""
+        return Path(self._place) if self._scheme == "file" else None
+
     def reveal(self) -> str:
         """The secret without a trailing newline; raises ValueError naming the reference when it cannot be
         read."""

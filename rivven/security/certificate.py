@@ -14,6 +14,7 @@ from base64 import b64decode
 from datetime import UTC, datetime
 
 _SEQUENCE = 0x30
+_OBJECT_IDENTIFIER = 0x06
 _EXPLICIT_0 = 0xA0
 _UTC_TIME = 0x17
 _GENERALIZED_TIME = 0x18
@@ -55,6 +56,17 @@ def validity(der: bytes) -> tuple[datetime, datetime]:
         position = _skip(tbs, position)
     period = _content(tbs, position, _SEQUENCE)
     return _time(period, 0), _time(period, _skip(period, 0))
+
+
+def key_algorithm(der: bytes) -> bytes:
+    """The object identifier (DER) of the certificate's kind of key; equal for certificates that a TLS context
+    cannot hold at the same time. Raises MalformedCertificate."""
+    tbs = _content(_content(der, 0, _SEQUENCE), 0, _SEQUENCE)
+    position = _skip(tbs, 0) if tbs[:1] == bytes([_EXPLICIT_0]) else 0
+    for _ in ("serialNumber", "signature", "issuer", "validity", "subject"):
+        position = _skip(tbs, position)
+    algorithm = _content(_content(tbs, position, _SEQUENCE), 0, _SEQUENCE)
+    return _content(algorithm, 0, _OBJECT_IDENTIFIER)
 
 
 def _field(data: bytes, position: int) -> tuple[int, int, int]:

@@ -33,6 +33,12 @@ class LiveSession(Protocol):
         ...
 
     @property
+    def still_trusted(self) -> Callable[[], str | None]:
+        """Why what the connection itself rests on - the chain of its client certificate - no longer counts,
+        None while it does. Cheap unless authorities or revocation lists have changed."""
+        ...
+
+    @property
     def expires_at_ms(self) -> int | None: ...
     @property
     def connected_at_ms(self) -> int: ...
@@ -125,6 +131,10 @@ class Sessions:
         subject = session.subject
         if subject is None:
             return False
+        distrusted = session.still_trusted()
+        if distrusted is not None:
+            session.end(f"the client certificate is refused: {distrusted}")
+            return True
         for credential in session.credentials:
             for validator in self.validators:
                 reason = validator(subject, credential)

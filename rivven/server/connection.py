@@ -280,7 +280,7 @@ class ClientConnection:
         self.state = State.OPEN
         self.last_activity = self._clock.monotonic()
         if self._certificates is not None:
-            self._certificates.identify(self.session, self.transport.peer_certificate())
+            self._certificates.identify(self.session, self.transport.peer_chain())
             if self.session.closing:
                 self.abort(self.session.closing)
                 return False

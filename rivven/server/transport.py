@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 
+from rivven.security.tls import peer_chain
+
 SEND_BUFFERS_MAX = 64
 """Buffers per sendmsg: far below IOV_MAX (1,024), enough that the call's cost no longer shows."""
 
@@ -70,9 +72,9 @@ class PlainTransport:
         _drop(buffers, sent)
         return sent
 
-    def peer_certificate(self) -> bytes | None:
-        """Nobody shows one here."""
-        return None
+    def peer_chain(self) -> tuple[bytes, ...]:
+        """Nobody shows a certificate here."""
+        return ()
 
     def pending(self) -> int:
         """Decrypted bytes waiting inside the transport: none here."""
@@ -144,9 +146,9 @@ class TlsTransport:
         _drop(buffers, sent)
         return sent
 
-    def peer_certificate(self) -> bytes | None:
-        """The client's certificate (DER), which the handshake has verified; None when it showed none."""
-        return self.socket.getpeercert(binary_form=True)
+    def peer_chain(self) -> tuple[bytes, ...]:
+        """The certificates the client sent (DER), its own first; empty when it showed none."""
+        return peer_chain(self.socket)
 
     def pending(self) -> int:
         return self.socket.pending()

@@ -147,11 +147,12 @@ RULES = (
     ),
     Rule(
         "TLS contexts",
-        r"ssl\.(SSLContext|create_default_context|_create_stdlib_context)",
+        r"ssl\.(PROTOCOL_TLS\w*|create_default_context|_create_stdlib_context)",
         "one place decides about versions, suites and verification",
         {
             "rivven.security.tls": "is the place",
             "rivven.security.tls_files": "a parser of certificates, for no connection",
+            "rivven.security.tls_verification": "asks OpenSSL what a client would say, for no connection",
             "rivven_client.*": "a client is not the broker",
         },
     ),

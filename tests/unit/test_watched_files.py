@@ -126,3 +126,16 @@ async def test_a_file_that_never_rests_is_taken_as_it_is(tmp_path: Path) -> None
         await asyncio.sleep(SETTLE_S / 5)
         assert path.stat().st_size < 100 * SETTLE_LOOKS_MAX
     assert watch.calls == 1
+
+
+async def test_content_is_compared_now_and_then_though_the_file_looks_the_same(tmp_path: Path) -> None:
+    """What a network file system says of a file may be old."""
+    path = tmp_path / "leaf.crt"
+    path.write_text("old")
+    calls = []
+    watcher = WatchedFiles("test", lambda: [path], lambda: calls.append(1), interval_s=0.25, reread_s=1.0)
+    watcher.mark()
+    path.write_text("new")
+    watcher._signatures = watcher._look()  # the size and times are those it knows
+    assert [await watcher.look_once() for _ in range(5)] == [False, False, False, True, False]
+    assert calls == [1]

@@ -103,6 +103,9 @@ class RequestAuthentication:
         if not authorization and peer.certificate is None:
             raise unauthenticated()
         mechanism, step = await self._step(authorization, peer)
+        distrusted = peer.still_trusted()
+        if distrusted is not None:
+            step = Rejected(f"the client certificate is refused: {distrusted}")
         if isinstance(step, Authenticated) and self._ended(step):
             step = Rejected(f"the credential of {step.principal} has expired")
         if isinstance(step, Authenticated):

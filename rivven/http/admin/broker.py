@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, Field
@@ -12,13 +13,10 @@ from rivven.http.admin.problems import Problem
 from rivven.http.admin.routes import Call, Media, Open, Permission, Raw, Route, Self_
 from rivven.http.admin.services import BrokerView, ListenerView
 from rivven.http.exposition import CONTENT_TYPE, Exposition
-from rivven.security.certificate import MalformedCertificate, certificates_in, validity
+from rivven.security.certificate import MalformedCertificate, validity
 from rivven.types import Operation
 
 DESCRIBE = Permission(Operation.DESCRIBE)
-
-PEM_BYTES_MAX = 1 << 20
-"""As large as a certificate file may be when the broker loads it."""
 
 
 class Health(BaseModel):
@@ -104,7 +102,7 @@ def routes(broker: BrokerView) -> list[Route]:
 
     async def certificates(call: Call) -> Listing[CertificateInfo]:
         found = broker.certificates()
-        return page(found, str, lambda key: _certificate(key, found[key].read_bytes()), call.query)
+        return page(found, str, lambda key: _certificate(key, found[key]), call.query)
 
     return [
         Route("GET", "/metrics", DESCRIBE, metrics, "Metrics for Prometheus", Media(CONTENT_TYPE)),
@@ -166,15 +164,12 @@ def _listener(one: ListenerView) -> ListenerInfo:
     )
 
 
-def _certificate(key: str, pem: bytes) -> CertificateInfo:
-    """The file as it is now; the listener may still serve an older one that was sound."""
+def _certificate(key: str, chain: Sequence[bytes]) -> CertificateInfo:
+    """What new connections are shown; the file may hold another one by now that is refused."""
     try:
-        chain = certificates_in(pem[:PEM_BYTES_MAX].decode("ascii", errors="replace"))
         periods = [validity(one) for one in chain]
     except MalformedCertificate as error:
         raise Problem(500, f"{key}: {error}") from None
-    if not chain:
-        raise Problem(500, f"{key}: the file holds no certificate")
     return CertificateInfo(
         key=key,
         not_before=_time(periods[0][0]),

@@ -16,7 +16,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from rivven.http.admin.hygiene import Receive, Scope, Send
-from rivven.http.admin.peer import SCOPE_KEY, Peer
+from rivven.http.admin.peer import SCOPE_KEY, Judge, Peer
+from rivven.security.tls import peer_chain
 
 HEAD_SECONDS_MAX = 10.0
 """From the first byte of a request, or from the accept, to the end of its headers."""
@@ -27,12 +28,22 @@ longest answer to a slow reader."""
 
 
 class AdminConnection(H11Protocol):
-    """One connection. `closed` is called once, when it has ended."""
+    """One connection. `closed` is called once, when it has ended; `judge` gives what says whether a client's
+    chain is trusted, `refused` hears why one is not."""
 
-    def __init__(self, config: Config, state: ServerState, closed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        state: ServerState,
+        closed: Callable[[], None],
+        judge: Judge | None,
+        refused: Callable[[str, str], None],
+    ) -> None:
         super().__init__(config=config, server_state=state, app_state={})
         self.peer = Peer("", False)
         self._closed = closed
+        self._judge = judge
+        self._refused = refused
         self._deadline: asyncio.TimerHandle | None = None
         self._answering = False
 
@@ -40,9 +51,16 @@ class AdminConnection(H11Protocol):
         """The transport is ready: with TLS, its handshake is done."""
         super().connection_made(transport)
         tls = transport.get_extra_info("ssl_object")
-        certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+        chain = peer_chain(tls) if tls is not None else ()
         host = str((transport.get_extra_info("peername") or ("",))[0])
-        self.peer = Peer(host, tls is not None, certificate)
+        self.peer = Peer(host, tls is not None, chain[0] if chain else None)
+        if chain and self._judge is not None:
+            self.peer.still_trusted = self._judge(chain)
+            problem = self.peer.still_trusted()
+            if problem is not None:
+                self._refused(host, problem)
+                transport.abort()
+                return
         application, peer = self.app, self.peer
 
         async def with_peer(scope: Scope, receive: Receive, send: Send) -> None:

@@ -5,9 +5,12 @@ The listener puts one `Peer` into each request's scope; nothing a client writes 
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+Judge = Callable[[Sequence[bytes]], Callable[[], str | None]]
+"""From a client's chain (DER, its own certificate first) to what says at any time why it is not trusted."""
 
 SCOPE_KEY = "rivven.peer"
 
@@ -15,12 +18,14 @@ SCOPE_KEY = "rivven.peer"
 @dataclass(slots=True)
 class Peer:
     """One connection: address, whether TLS protects it, and the client certificate (DER) the TLS library has
-    verified. `trusted` turns true with the first successful authentication."""
+    verified. `trusted` turns true with the first successful authentication; `still_trusted` says why the
+    certificate's chain no longer counts, None while it does."""
 
     host: str
     tls: bool
     certificate: bytes | None = field(default=None, repr=False)
     trusted: bool = False
+    still_trusted: Callable[[], str | None] = field(default=lambda: None, repr=False)
 
 
 def peer_in(scope: MutableMapping[str, Any]) -> Peer:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rivven.config.values import Address, parse_address
-from rivven.http.admin.peer import Peer
+from rivven.http.admin.peer import Judge, Peer
 from rivven.http.listening import bound_address, first_connection, guest_server, listening_socket
 from rivven.security.admission import Admission, peer_of
 from rivven.tasks import Tasks
@@ -51,6 +51,8 @@ class AdminServer:
         self._tls: Callable[[], ssl.SSLContext] | None = None
         self._build: Callable[[], AsgiApplication] | None = None
         self._built: Callable[[], None] = lambda: None
+        self._judge: Judge | None = None
+        self._refused: Callable[[str, str], None] = lambda _host, _reason: None
         self._tasks = Tasks()
         self._socket: socket.socket | None = None
         self._doors: dict[Door, None] = {}
@@ -74,6 +76,19 @@ class AdminServer:
         """Say who may connect, with which certificate, and what answers. `tls` gives the current context,
         None for a listener without TLS; `build` is called on a thread, `built` once it has returned."""
         self._admission, self._tls, self._build, self._built = admission, tls, build, built
+
+    def judge_certificates(self, judge: Judge, refused: Callable[[str, str], None]) -> None:
+        """Ask `judge` about every chain a client shows, once it connects and at every `recheck`; `refused`
+        hears the address and the reason."""
+        self._judge, self._refused = judge, refused
+
+    def recheck(self) -> None:
+        """Close the connections whose client certificate is no longer trusted."""
+        for door in list(self._doors):
+            problem = door.distrusted()
+            if problem is not None:
+                _log.info("closed a connection to the admin listener", host=door.host, reason=problem)
+                door.abort()
 
     async def start(self) -> Address:
         """Serve from the first connection on; returns the real address. Raises OSError."""
@@ -160,7 +175,13 @@ class AdminServer:
         from rivven.http.admin.connection import AdminConnection
 
         assert self._guest is not None
-        return AdminConnection(self._guest.config, self._guest.server_state, lambda: self.forget(door))
+        return AdminConnection(
+            self._guest.config,
+            self._guest.server_state,
+            lambda: self.forget(door),
+            self._judge,
+            self._refused,
+        )
 
     async def _shake_hands(self, door: Door, transport: asyncio.Transport, context: ssl.SSLContext) -> None:
         loop = asyncio.get_running_loop()
@@ -202,6 +223,11 @@ class Door(asyncio.Protocol):
         """Whether somebody has logged in on it."""
         peer: Peer | None = getattr(self._connection, "peer", None)
         return peer is not None and peer.trusted
+
+    def distrusted(self) -> str | None:
+        """Why its client certificate no longer counts, None while it does or there is none."""
+        peer: Peer | None = getattr(self._connection, "peer", None)
+        return peer.still_trusted() if peer is not None else None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A peer connected."""

@@ -8,7 +8,7 @@ listeners that ask for certificates import this module. It must not read files o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,7 @@ from rivven.security.authn.external_names import ExternalNames
 from rivven.security.authn.principal_rules import CertificateNames, Mapped, NameMapping, Unmapped
 from rivven.security.authz.authorizer import Subject
 from rivven.security.certificate import MalformedCertificate
+from rivven.security.tls_trust import ClientTrust, PeerChain
 from rivven.types import Principal
 
 # RFC 2253 2.3 and RFC 4514 3 name these; every other attribute is its number and its bytes in hex.
@@ -144,6 +145,12 @@ class CertificateAuthentication:
             return Rejected(f"the certificate of {certificate.names.distinguished_name} has expired")
         reason = self._revoked(certificate.credential)
         return certificate if reason is None else Rejected(reason)
+
+    def peer(
+        self, chain: Sequence[bytes], trust: Callable[[], ClientTrust], now_ms: Callable[[], int]
+    ) -> PeerChain:
+        """A connection's chain (DER, the client's own certificate first), to be judged again and again."""
+        return PeerChain(chain, trust, now_ms)
 
     def name_of(self, certificate: ClientCertificate) -> Mapped | Unmapped:
         """The principal's name with its prefix, and the rule that gave it."""

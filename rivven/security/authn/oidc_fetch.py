@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from rivven.config.oidc import url_problem
 from rivven.security.authn.jwk_set import DOCUMENT_BYTES_MAX, JwkSet, UnusableKeySet, parse_jwk_set
 from rivven.security.authn.jwt_format import MalformedJwt, shown, strict_object
+from rivven.security.tls import client_context
 
 if TYPE_CHECKING:
     import httpx
@@ -63,7 +64,7 @@ def _client(source: KeySource, seconds_max: float) -> httpx.AsyncClient:
     import httpx
 
     try:
-        context = ssl.create_default_context(cafile=source.ca_path)
+        context = client_context(source.ca_path)
     except (OSError, ssl.SSLError) as error:
         raise FetchFailed(f"ca_path: {source.ca_path}: {error.strerror or error}") from None
     headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "rivven"}

@@ -72,6 +72,9 @@ class Live:
     def credentials(self) -> tuple[Credential, ...]:
         return (Credential("jwt", self.token_id, issuer=self.issuer, version=self.version),)
 
+    def still_trusted(self) -> str | None:
+        return None
+
     def end(self, reason: str) -> None:
         self.ended.append(reason)
 

@@ -29,6 +29,7 @@ class Live:
         self.expires_at_ms = None
         self.connected_at_ms = 0
         self.client_software = ""
+        self.still_trusted = lambda: None
         self.ended = ""
         self.gone = asyncio.Event()
 

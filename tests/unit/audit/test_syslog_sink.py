@@ -14,6 +14,7 @@ from rivven.audit.chain import Chain, Head, Line
 from rivven.audit.events import AuditEvent
 from rivven.audit.sinks import SinkFailed
 from rivven.audit.syslog_sink import SyslogServer, SyslogSink
+from rivven.security.tls import client_context
 from tests.shipped.pki import make_pki
 
 HEADER = re.compile(
@@ -85,7 +86,7 @@ def messages(stream: bytes) -> list[bytes]:
 
 def sink(port: int, transport: str, ca: Path | None = None, host: str = "127.0.0.1") -> SyslogSink:
     server = SyslogServer(host, port, transport, "auth", str(ca) if ca else None)  # type: ignore[arg-type]
-    return SyslogSink(server, "ho st\n", 7)
+    return SyslogSink(server, "ho st\n", 7, client_context)
 
 
 def check(received: list[bytes], sent: list[Line]) -> None:

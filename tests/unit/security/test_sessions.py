@@ -19,6 +19,10 @@ class Live:
     expires_at_ms: int | None = None
     connected_at_ms: int = 0
     client_software: str = ""
+    distrusted: str | None = None
+
+    def still_trusted(self) -> str | None:
+        return self.distrusted
 
     @property
     def subject(self) -> Subject | None:
@@ -34,6 +38,17 @@ def only_bob(subject: Subject, _credential: Credential) -> str | None:
 
 def no_jwt(_subject: Subject, credential: Credential) -> str | None:
     return "a JWT" if credential.kind == "jwt" else None
+
+
+def test_a_chain_that_is_no_longer_trusted_ends_its_session() -> None:
+    sessions = Sessions()
+    alice, bob = Live("1"), Live("2", "bob")
+    sessions.add(alice)
+    sessions.add(bob)
+    alice.distrusted = "no authority issued it"
+    assert sessions.recheck() == 1
+    assert alice.ended == ["the client certificate is refused: no authority issued it"]
+    assert not bob.ended
 
 
 def test_a_recheck_ends_what_is_no_longer_valid() -> None:

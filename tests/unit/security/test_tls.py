@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from rivven.config.listeners import TlsConfig
 from rivven.config.secrets import SecretReference
+from rivven.config.tls import TlsConfig
 from rivven.security.dev_pki import DevPki, ensure_dev_pki
 from rivven.security.tls import TlsConfigError, server_context
 

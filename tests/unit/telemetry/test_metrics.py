@@ -79,6 +79,11 @@ def test_what_components_report_ends_up_under_its_name() -> None:
     metrics.watch_compaction({name: partial(float, value) for value, name in enumerate(COMPACTION_TOTALS)})
     metrics.watch_memory(lambda: 1.0, lambda: 2.0)
     metrics.watch_log(lambda: 3.0, lambda: 4.0, lambda: 5.0, lambda: 6.0)
+    metrics.tls_section("server.tls")
+    metrics.tls_reloaded("server.tls", True)
+    metrics.tls_refused("server.tls", True)
+    metrics.watch_chain("server.tls.cert_path", lambda: 15.0)
+    metrics.watch_crl("server.tls.crl_path", lambda: 16.0)
     metrics.users_file_reloaded(False)
     metrics.watch_passwords(lambda: 7.0, lambda: 8.0, lambda: 9.0)
     output = (lambda: 13.0, lambda: 14.0, lambda: 1.0)
@@ -105,6 +110,10 @@ def test_what_components_report_ends_up_under_its_name() -> None:
         "rivven_audit_output_failures_total": {("file",): 13},
         "rivven_audit_output_missed_total": {("file",): 14},
         "rivven_audit_output_healthy": {("file",): 1},
+        "rivven_tls_reloads_total": {("server.tls", "success"): 1, ("server.tls", "failure"): 0},
+        "rivven_tls_refused": {("server.tls",): 1},
+        "rivven_tls_expiry_days": {("server.tls.cert_path",): 15},
+        "rivven_tls_crl_days": {("server.tls.crl_path",): 16},
         "rivven_users_file_refused": {(): 1},
         "rivven_passwords_waiting": {(): 7},
         "rivven_password_derivations_total": {(): 8},
