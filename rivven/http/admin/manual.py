@@ -16,7 +16,7 @@ This page is made from the document that a running broker serves at `/openapi.js
 tools/write_admin_docs.py` writes it, a test checks that it is up to date.
 
 What the Kafka protocol has no API for, over HTTPS: tokens, users, roles, policies, sessions,
-revocations, quotas, audit. The `rivven` command uses it; so may you. There is one with `rivven server
+revocations, quotas, audit, keys. The `rivven` command uses it; so may you. There is one with `rivven server
 --dev` (127.0.0.1:9094) and wherever the configuration file has a section `admin`;
 `data/dev/admin.properties` says where it is in development.
 
