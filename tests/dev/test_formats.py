@@ -13,9 +13,11 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from crc32c import crc32c
 
-from rivven.log import checkpoint, compaction_swap, epochs, index, producers
+from rivven.log import checkpoint, compaction_swap, epochs, index, producers, sealing
 from rivven.machine import journal_frames
 from rivven.metadata import records as metadata_records
+from rivven.records.batch import crc_matches, parse_header, read_records
+from tests.golden.storage.test_sealed_segment import open_by_the_page
 from tests.shipped.dev import DevBroker
 
 PAGE = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
@@ -105,6 +107,20 @@ def test_names_magics_and_versions_are_those_of_the_code() -> None:
         f"{index.OFFSET_ENTRY_BYTES} bytes an entry" in PAGE
         and f"{index.TIME_ENTRY_BYTES} bytes an entry" in PAGE
     )
+
+
+def test_the_sealed_segment_of_the_page_is_what_the_page_says() -> None:
+    section = PAGE.partition("\n## Sealed segments\n")[2].partition("\n## ")[0]
+    segment = bytes.fromhex("".join(re.findall(r"^    ([0-9a-f]{50,64})$", section, re.MULTILINE)))
+    [batch] = open_by_the_page(segment, bytes(range(32)))
+    header = parse_header(batch)
+    assert crc_matches(batch, 0, header) and header.base_offset == 0
+    assert [record.value for record in read_records(batch, 0, header)] == [b"first"]
+    assert f'"{sealing.SEGMENT_MAGIC.decode()}"' in section and f'"{sealing.FRAME_MAGIC.decode()}"' in section
+    assert f"segment header, {sealing.SEGMENT_HEADER_BYTES} bytes" in section
+    assert f"frame, {sealing.FRAME_OVERHEAD_BYTES} bytes longer" in section
+    for name, number in sealing.ALGORITHMS.items():
+        assert f"{number} {name}".lower() in section.lower()
 
 
 def unframed(path: Path, magic: bytes) -> tuple[int, bytes]:

@@ -1,7 +1,7 @@
 """No key is ever used twice with the same nonce: over crashes, cuts, failed writes and restored copies.
 
-Restored copies are why a nonce may not come from anything on the disk: the same offsets, positions and counters
-come back, with other records and under the same keys.
+Restored copies are why a nonce may not come from anything on the disk: the same offsets, positions and
+counters come back, with other records and under the same keys.
 """
 
 from __future__ import annotations
