@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.dev.runbook import Operator, blocks
+from tests.shipped.kms import ScriptedKms, environment
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "encryption.md"
@@ -172,3 +173,52 @@ def test_shred(encrypted: Keeper) -> None:
     encrypted.types(back_up)
     assert "customer-4711" not in encrypted.topics()
     assert encrypted.asks("consume customers --from-beginning --count 1") == f"{MARKER}\n"
+
+
+@pytest.fixture
+def kms() -> Iterator[ScriptedKms]:
+    with ScriptedKms() as server:
+        yield server
+
+
+def test_lose_a_kms(keeper: Keeper, kms: ScriptedKms) -> None:
+    keeper.environment |= environment() | {
+        "RIVVEN_STORAGE__ENCRYPTION__KMS__ENDPOINT_URL": kms.url,
+        "RIVVEN_STORAGE__ENCRYPTION__PROVIDER_TIMEOUT_SECS": "1",
+    }
+    keeper.adds(configuration(LOSE))
+    keeper.types("echo admin.url=https://broker.example.com:9094 >> admin.properties")
+    keeper.starts()
+    keeper.asks("topic create customers")
+    keeper.asks(f"produce customers '{MARKER}'")
+    running, restarted, back = scripts(LOSE)
+    kms.stop()
+    assert MARKER in keeper.types(running)
+    keeper.asks("topic create late")
+    hurried = "rivven --timeout 2 --command-config admin.properties"
+    for refused in ("produce late x", "keys rotate"):
+        keeper.types(f"{hurried} {refused} && exit 1 || true")
+    keeper.stops()
+    said = keeper.types(restarted, code=KEYS_FAILED)
+    assert "the key provider kms gave no keys within 1 s" in said
+    kms.start()
+    start, consume, look = back.strip().splitlines()
+    keeper.serves(start)
+    assert keeper.types(consume) == f"{MARKER}\n"
+    [first] = kms.keys
+    assert first in keeper.types(look)
+    keeper.asks("produce late 'what waited'")
+
+    keeper.stops()
+    kms.keys[first].state = "Disabled"
+    assert first in keeper.types(restarted, code=KEYS_FAILED), "step 4"
+    kms.keys[first].state = "Enabled"
+    keeper.serves(start)
+
+    kms.keys[first].state = "PendingDeletion"  # step 5
+    keeper.asks("keys rotate")
+    keeper.asks("keys rewrap")
+    del kms.keys[first]
+    keeper.stops()
+    keeper.serves(start)
+    assert keeper.types(consume) == f"{MARKER}\n"
