@@ -102,7 +102,7 @@ def _print(output: str, facts: dict[str, Any]) -> None:
     }
     click.echo("  ".join(f"{name}={value}" for name, value in shown.items()))
     if facts.get("unreadable"):
-        click.echo(f"    the records do not parse: {facts['unreadable']}")
+        click.echo(f"    the records cannot be shown: {facts['unreadable']}")
     for record in facts.get("record_list", ()):
         click.echo("    " + "  ".join(f"{name}={value!r}" for name, value in record.items()))
 
@@ -125,6 +125,7 @@ def _batch(batch: DumpedBatch, records: bool) -> dict[str, Any]:
         "transactional": header.is_transactional,
         "control": header.is_control,
         "crc": "ok" if batch.crc_matches else "wrong",
+        "sealed": batch.sealed,
     }
     if records:
         facts["record_list"] = [_record(record) for record in batch.records]

@@ -61,7 +61,7 @@ def _unsaved(log: PartitionLog) -> Saved:
     if not loaded.touched:
         return []
     contents: Saved = []
-    segments = [seal.segment for seal in loaded.sealing]
+    segments = [full.segment for full in loaded.finishing]
     if loaded.active.index:
         # Without an entry it is shorter than an index interval, and read as quickly as an index.
         segments.append(loaded.active)
@@ -70,7 +70,7 @@ def _unsaved(log: PartitionLog) -> Saved:
             segment.finish_index()
             encoded = segment.index.encode_offsets(), segment.index.encode_times()
             contents += zip(index_paths(segment), encoded, strict=True)
-    loaded.sealing.clear()
+    loaded.finishing.clear()
     if len(loaded.producers) or len(loaded.segments) > 1:
         path = segment_path(log.path, log.log_end_offset, "snapshot")
         contents.append((path, encode_snapshot(loaded.producers)))

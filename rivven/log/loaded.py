@@ -17,7 +17,7 @@ POSITIONS_MAX = 64
 """Remembered ends of earlier reads per partition: as many consumers follow it without an index lookup."""
 
 
-class Seal:
+class FullSegment:
     """A full segment whose last bytes or index files are not written yet. Producers are those at its end."""
 
     __slots__ = ("end_offset", "failed", "segment", "snapshot", "submitted")
@@ -43,7 +43,7 @@ class LoadedLog:
         "producers",
         "replacing",
         "saved_recovery_point",
-        "sealing",
+        "finishing",
         "segments",
         "sync_target",
         "syncing",
@@ -64,7 +64,7 @@ class LoadedLog:
         self.sync_target = 0
         self.unsynced_records = 0
         self.flush_timer: Cancellable | None = None
-        self.sealing: list[Seal] = []
+        self.finishing: list[FullSegment] = []
         """In order of offsets."""
         self.positions: dict[int, tuple[Segment, int]] = {}
         self.saved_recovery_point = 0

@@ -136,8 +136,8 @@ class PartitionLog:
     def recovery_point(self) -> int:
         """Everything below is durable, indexes of full segments included."""
         loaded = self._loaded
-        if loaded is not None and loaded.sealing:
-            return min(self.durable_end, loaded.sealing[0].segment.base_offset)
+        if loaded is not None and loaded.finishing:
+            return min(self.durable_end, loaded.finishing[0].segment.base_offset)
         return self.durable_end
 
     @property
@@ -303,8 +303,8 @@ class PartitionLog:
             if batch.plain:
                 appending.keep_hot(self, batch)
             records += batch.record_count
-        if loaded.sealing:
-            rolling.seal_written(self, loaded)
+        if loaded.finishing:
+            rolling.finish_written(self, loaded)
         self._wrote(loaded, batches[-1].next_offset, records)
 
     def batches_failed(self, batches: Sequence[Queued], failure: WriteFailed) -> None:
@@ -479,7 +479,7 @@ class PartitionLog:
     # -- compaction ------------------------------------------------------------------------------------------
 
     def cleanable(self, now_ms: int) -> CleanableView | None:
-        """The sealed, durable part of a compacted log; None when there is none."""
+        """The closed, durable part of a compacted log; None when there is none."""
         return replacing.cleanable(self, now_ms)
 
     async def replace_segments(self, old: Sequence[int], prepared: PreparedSegment) -> bool:

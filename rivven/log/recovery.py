@@ -289,7 +289,7 @@ class _Recovery:
             self._files.sync_directory(self._directory)
 
     def _write_indexes(self, kept: list[Segment]) -> None:
-        """Sealed segments get their rebuilt indexes on disk; the active one's stale files go."""
+        """Closed segments get their rebuilt indexes on disk; the active one's stale files go."""
         for segment in kept:
             if segment.index is None:
                 continue

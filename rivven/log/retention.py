@@ -163,7 +163,7 @@ def discard(log: PartitionLog, loaded: LoadedLog, segments: Sequence[Segment]) -
         loaded.dirty.discard(segment)
         host.cache.drop(segment.data)
         host.index_memory.drop(segment)
-    loaded.sealing = [seal for seal in loaded.sealing if not seal.segment.retired]
+    loaded.finishing = [full for full in loaded.finishing if not full.segment.retired]
     paths = [path for segment in segments for path in (segment.data.path, *index_paths(segment))]
     host.janitor.submit(partial(_rename_away, host.files, paths))
     remove = partial(_remove_all, host.files, [f"{path}.deleted" for path in paths])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rivven.config.topic_settings import TopicConfig
 from rivven.log.index import SegmentIndex
-from rivven.log.loaded import LoadedLog, Seal
+from rivven.log.loaded import FullSegment, LoadedLog
 from rivven.log.producer_snapshots import encode_snapshot, save_snapshot
 from rivven.log.segment import RELATIVE_OFFSET_MAX, Segment
 from rivven.log.segment_index import index_paths, save_index
@@ -63,55 +63,55 @@ def roll(log: PartitionLog, loaded: LoadedLog, now_ms: int) -> Segment:
     loaded.segments.append(new)
     if old.end_position:
         # The snapshot is taken here: later batches of the same producers must not be in it.
-        loaded.sealing.append(Seal(old, new.base_offset, encode_snapshot(loaded.producers)))
-        for seal in loaded.sealing:
-            seal.failed = False
-        seal_written(log, loaded)
+        loaded.finishing.append(FullSegment(old, new.base_offset, encode_snapshot(loaded.producers)))
+        for full in loaded.finishing:
+            full.failed = False
+        finish_written(log, loaded)
     return new
 
 
-def seal_written(log: PartitionLog, loaded: LoadedLog) -> None:
+def finish_written(log: PartitionLog, loaded: LoadedLog) -> None:
     """Save index and producers of full segments whose bytes are all in the file."""
-    for seal in loaded.sealing:
-        segment = seal.segment
+    for full in loaded.finishing:
+        segment = full.segment
         if segment.written_position < segment.end_position:
             break
-        if not seal.submitted and not seal.failed:
-            _submit(log, loaded, seal)
+        if not full.submitted and not full.failed:
+            _submit(log, loaded, full)
 
 
-def _submit(log: PartitionLog, loaded: LoadedLog, seal: Seal) -> None:
-    index = seal.segment.index
+def _submit(log: PartitionLog, loaded: LoadedLog, full: FullSegment) -> None:
+    index = full.segment.index
     assert index is not None
-    seal.submitted = True
-    seal.segment.finish_index()
+    full.submitted = True
+    full.segment.finish_index()
     contents = (index.encode_offsets(), index.encode_times())
     directory = log.path
 
     def job() -> None:
         error = None
         try:
-            save_index(log.host.files, index_paths(seal.segment), contents)
-            save_snapshot(log.host.files, directory, seal.end_offset, seal.snapshot)
+            save_index(log.host.files, index_paths(full.segment), contents)
+            save_snapshot(log.host.files, directory, full.end_offset, full.snapshot)
         except OSError as raised:
             error = raised
-        log.host.threads.post(partial(_sealed, log, loaded, seal, error))
+        log.host.threads.post(partial(_finished, log, loaded, full, error))
 
     log.host.janitor.submit(job)
 
 
-def _sealed(log: PartitionLog, loaded: LoadedLog, seal: Seal, error: OSError | None) -> None:
+def _finished(log: PartitionLog, loaded: LoadedLog, full: FullSegment, error: OSError | None) -> None:
     if error is not None:
         if not log.deleted:
             # The recovery point stays below, so that the index would be rebuilt; the next roll tries again.
-            _log.warning("%s: index not saved: %s", seal.segment.data.path, error)
-        seal.submitted = False
-        seal.failed = True
+            _log.warning("%s: index not saved: %s", full.segment.data.path, error)
+        full.submitted = False
+        full.failed = True
         return
-    if seal in loaded.sealing:
-        loaded.sealing.remove(seal)
+    if full in loaded.finishing:
+        loaded.finishing.remove(full)
     log.host.checkpoints.note(log)
-    log.host.index_memory.touch(seal.segment)
+    log.host.index_memory.touch(full.segment)
 
 
 def take_back(log: PartitionLog, loaded: LoadedLog, batches: Sequence[Queued]) -> None:
@@ -122,7 +122,7 @@ def take_back(log: PartitionLog, loaded: LoadedLog, batches: Sequence[Queued]) -
         segment.max_timestamp, segment.max_timestamp_offset, segment.unindexed_bytes = batch.segment_before
     while len(loaded.segments) > 1 and loaded.active.base_offset > log.log_end_offset:
         _remove_new(log, loaded, loaded.segments.pop())
-        loaded.sealing = [seal for seal in loaded.sealing if seal.segment is not loaded.active]
+        loaded.finishing = [full for full in loaded.finishing if full.segment is not loaded.active]
     active = loaded.active
     if active.index is not None:
         active.index.cut(active.end_position, log.log_end_offset - active.base_offset)

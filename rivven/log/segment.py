@@ -18,7 +18,7 @@ RELATIVE_OFFSET_MAX = 2**31 - 1
 INDEX_ENTRIES_MAX = 10 * 1024 * 1024 // 8
 """Offset index entries per segment, as Kafka's segment.index.bytes of 10 MiB allows."""
 UNKNOWN_TIMESTAMP = -2
-"""The largest timestamp of a sealed segment that nobody asked for yet; -1 is "no timestamp"."""
+"""The largest timestamp of a closed segment that nobody asked for yet; -1 is "no timestamp"."""
 
 
 class Unread(Enum):

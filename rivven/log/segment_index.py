@@ -1,4 +1,4 @@
-"""Index files of sealed segments: loaded when first needed, rebuilt from the batches when they do not fit.
+"""Index files of closed segments: loaded when first needed, rebuilt from the batches when they do not fit.
 
 Blocking. Also the bounded memory in which loaded indexes stay.
 """
@@ -16,7 +16,7 @@ from rivven.log.segment import RELATIVE_OFFSET_MAX, Segment
 from rivven.log.segment_kind import headers_from, learn
 
 INDEX_MEMORY_BYTES = 32 << 20
-"""Memory for the indexes of sealed segments: sixteen full 1 GiB segments being read from the start."""
+"""Memory for the indexes of closed segments: sixteen full 1 GiB segments being read from the start."""
 
 
 def index_paths(segment: Segment) -> tuple[str, str]:
@@ -114,7 +114,7 @@ def _has_time(cache: FileCache, segment: Segment, index: SegmentIndex, entry: tu
 
 
 class IndexMemory:
-    """Which sealed segments keep their index in memory: least recently used ones lose it."""
+    """Which closed segments keep their index in memory: least recently used ones lose it."""
 
     def __init__(self, capacity_bytes: int = INDEX_MEMORY_BYTES) -> None:
         self._capacity = capacity_bytes
@@ -122,7 +122,7 @@ class IndexMemory:
         self._segments: OrderedDict[Segment, int] = OrderedDict()
 
     def touch(self, segment: Segment) -> None:
-        """A sealed segment's index was loaded or used."""
+        """A closed segment's index was loaded or used."""
         size = self._segments.get(segment)
         if size is not None:
             self._segments.move_to_end(segment)

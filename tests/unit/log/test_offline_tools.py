@@ -7,8 +7,10 @@ import pytest
 from rivven.config.topic_settings import TopicConfig
 from rivven.log.dump import BatchDamaged, dump_segment
 from rivven.log.identity import DirectoryLocked
+from rivven.log.sealing import parse_frame
 from rivven.log.verify import verify
 from rivven.testing.files import CrashFiles
+from rivven.testing.segment_keys import StaticSegmentKeys
 from tests.unit.log.harness import DIRECTORY, ROOT, batch_of, broker
 
 SEGMENT = f"{DIRECTORY}/00000000000000000000.log"
@@ -117,3 +119,62 @@ def test_a_dump_goes_on_after_a_wrong_crc_and_stops_where_no_batch_is(files: Cra
             seen.append(batch.crc_matches)
     assert seen == [False, True, True, True]
     assert stopped.value.position == len(content)
+
+
+@pytest.fixture
+def sealed() -> CrashFiles:
+    """Ten sealed batches in several segments, after a clean stop."""
+    config = TopicConfig(segment_bytes=800, index_interval_bytes=0, encryption_enabled=True)
+    with broker(config=config, keys=StaticSegmentKeys()) as b:
+        for number in range(10):
+            b.commit(batch_of(b"%d" % number * 30, b"second", producer_id=1, sequence=2 * number))
+        return b.stop()
+
+
+def test_sealed_segments_are_verified_without_keys(sealed: CrashFiles) -> None:
+    report = verify(sealed, ROOT)
+    assert report.findings == []
+    assert (report.batches, report.records) == (10, 20)
+    assert report.sealed_segments == report.segments > 2
+
+
+@pytest.mark.parametrize("path", [ROOT, DIRECTORY, SEGMENT])
+def test_every_flipped_bit_of_a_sealed_segment_is_damage(sealed: CrashFiles, path: str) -> None:
+    content = sealed.content(SEGMENT)
+    size = parse_frame(content, 128)[1]
+    for position in range(4, 128 + size):
+        damaged = bytearray(content)
+        damaged[position] ^= 1
+        sealed.put(SEGMENT, bytes(damaged))
+        report = verify(sealed, path)
+        assert report.damaged
+        found = report.findings[0]
+        assert (found.path, found.position) == (SEGMENT, 0 if position < 128 else 128)
+
+
+def test_a_segment_in_the_directory_of_another_partition_is_damage(sealed: CrashFiles) -> None:
+    other = DIRECTORY.removesuffix("-0") + "-1"
+    sealed.make_directory(other)
+    sealed.put(SEGMENT.replace(DIRECTORY, other), sealed.content(SEGMENT))
+    report = verify(sealed, ROOT)
+    assert any("was sealed for partition" in finding.reason for finding in report.findings)
+
+
+def test_a_dump_of_a_sealed_segment_shows_headers_and_no_records(sealed: CrashFiles) -> None:
+    batches = list(dump_segment(sealed, SEGMENT, records=True))
+    assert len(batches) >= 2
+    assert batches[0].position == 128
+    for number, batch in enumerate(batches):
+        assert batch.sealed and batch.crc_matches and batch.records == ()
+        assert batch.unreadable == "they are sealed"
+        assert (batch.header.base_offset, batch.header.producer_id) == (2 * number, 1)
+    content = bytearray(sealed.content(SEGMENT))
+    content[200] ^= 1
+    sealed.put(SEGMENT, bytes(content))
+    assert [batch.crc_matches for batch in dump_segment(sealed, SEGMENT)] == [
+        False,
+        *[True] * (len(batches) - 1),
+    ]
+    sealed.put(SEGMENT, bytes(content[:50]))
+    with pytest.raises(BatchDamaged, match="cut short"):
+        list(dump_segment(sealed, SEGMENT))
