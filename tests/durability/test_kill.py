@@ -11,73 +11,32 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from tests.durability.ledger import Ledger
+from tests.durability.load import PARTITIONS, SETTLE_SECONDS_MAX, Load, Site, stored
 from tests.interop.reference import Reference
 from tests.shipped.broker import ShippedBroker
 
 pytestmark = pytest.mark.durability
 
 RUNS = int(os.environ.get("RIVVEN_KILL_RUNS", "10"))
-PARTITIONS = 3
 PRODUCERS = 2
 LOAD_SECONDS = (0.05, 1.2)  # from "hardly anything written" to a few segment rolls
-PAYLOAD_BYTES = (1, 4000)
-SEGMENT_BYTES = 262_144  # rolls often: a kill shall meet them
+SETTINGS = {"segment.bytes": str(262_144)}  # rolls often: a kill shall meet them
+RUNS_PER_TOPIC = 25  # each run reads the whole topic; the earlier ones stay in the directory that recovers
 GROUP = "observer"
-SETTLE_SECONDS_MAX = 30.0
-
-
-@dataclass
-class Site:
-    """The broker under test and what it has promised so far."""
-
-    broker: ShippedBroker
-    reference: Reference
-    topic: str
-    ledger: Ledger
-    committed: dict[int, int]
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with ShippedBroker(tmp_path_factory.mktemp("kill")) as broker:
         reference = Reference(broker.connection())
-        topic = reference.create_topic("ledger", PARTITIONS, {"segment.bytes": str(SEGMENT_BYTES)})
+        topic = reference.create_topic("ledger", PARTITIONS, SETTINGS)
         yield Site(broker, reference, topic, Ledger(), {})
-
-
-class Load(threading.Thread):
-    """One idempotent producer with acks=all that notes what it sends and what is acknowledged."""
-
-    def __init__(self, site: Site, name: str, seed: int, stop: threading.Event) -> None:
-        super().__init__(name=name)
-        self._site, self._stop_now = site, stop
-        self._random = random.Random(f"{seed} {name}")
-        settings = {"enable_idempotence": True, "acks": "all", "linger_ms": self._random.choice([0, 5])}
-        tries = {"retry.backoff.ms": 50, "reconnect.backoff.max.ms": 200}
-        self.producer = Producer(site.broker.connection().librdkafka(**settings) | tries)
-
-    def run(self) -> None:
-        numbers = [0] * PARTITIONS
-        while not self._stop_now.is_set():
-            partition = self._random.randrange(PARTITIONS)
-            head = f"{self.name}:{numbers[partition]} ".encode()
-            value = head + b"x" * self._random.randint(*PAYLOAD_BYTES)
-            numbers[partition] += 1
-            self._site.ledger.sent(partition, value)
-            self.producer.produce(self._site.topic, value, partition=partition, on_delivery=self._delivered)
-            self.producer.poll(self._random.choice([0, 0, 0.001]))
-        self.producer.poll(0)
-
-    def _delivered(self, error: object, message: Message) -> None:
-        if error is None:
-            self._site.ledger.acknowledge(message.partition(), message.offset(), message.value())
 
 
 class Observer(threading.Thread):
@@ -108,31 +67,10 @@ class Observer(threading.Thread):
                 self._site.committed[row.partition] = row.offset
 
 
-def stored(site: Site) -> dict[int, list[tuple[int, bytes]]]:
-    """Everything in the topic now."""
-    ends = site.reference.end_offsets(site.topic)
-    consumer = Consumer(
-        site.broker.connection().librdkafka(group_id="reader") | {"enable.partition.eof": True}
-    )
-    rows: dict[int, list[tuple[int, bytes]]] = {partition: [] for partition in ends}
-    try:
-        consumer.assign([TopicPartition(site.topic, partition, 0) for partition in ends])
-        unread = {partition for partition, end in ends.items() if end}
-        deadline = time.monotonic() + SETTLE_SECONDS_MAX
-        while unread:
-            assert time.monotonic() < deadline, f"partitions {unread} cannot be read to their ends"
-            for message in consumer.consume(2000, 0.5):
-                if message.error() is None:
-                    rows[message.partition()].append((message.offset(), message.value()))
-                else:
-                    unread.discard(message.partition())
-    finally:
-        consumer.close()
-    return rows
-
-
 @pytest.mark.parametrize("run", range(RUNS))
 def test_kill_under_load(site: Site, run: int) -> None:
+    if run % RUNS_PER_TOPIC == 0 and run:
+        site.begin_again(site.reference.create_topic(f"ledger-{run}", PARTITIONS, SETTINGS))
     chance = random.Random(run)
     stop = threading.Event()
     loads = [Load(site, f"{run}.{number}", run, stop) for number in range(PRODUCERS)]
