@@ -12,6 +12,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
@@ -29,6 +30,7 @@ from rivven.security.keys.key_file import KeyFileRefused, make_directory
 from rivven.security.keys.key_store import STATE_NAME, KeyStore, open_key_store
 from rivven.security.keys.keyring_file import KEYRING_NAME, open_keyring
 from rivven.security.keys.loader import load_provider
+from rivven.security.keys.observed_provider import OPERATIONS, OUTCOMES, ObservedProvider
 from rivven.security.keys.provider import (
     BuiltInProvider,
     KeyContext,
@@ -40,6 +42,7 @@ from rivven.security.keys.provider import (
 from rivven.security.keys.secrets import PLAIN_FILES, Secrets
 from rivven.security.keys.topic_keys import KeySettings, TopicKeys
 from rivven.tasks import Tasks
+from rivven.telemetry import Metrics
 
 _log = logging.getLogger("rivven.keys")
 
@@ -56,7 +59,7 @@ ORPHANS_NAMED_MAX = 5
 class OpenedKeys(NamedTuple):
     """What a provider gave access to."""
 
-    provider: BuiltInProvider
+    provider: ObservedProvider
     store: KeyStore
     metadata_key: MetadataKey
     made: bool
@@ -113,6 +116,16 @@ class Encryption:
                 len(orphans),
                 ", ".join(orphans[:ORPHANS_NAMED_MAX]),
             )
+
+    def watched_by(self, metrics: Metrics) -> None:
+        """Show what the provider is asked for, and what of it is missing."""
+        calls = {
+            (operation, outcome): partial(self.provider.calls, operation, outcome)
+            for operation in OPERATIONS
+            for outcome in OUTCOMES
+        }
+        keys = self.topic_keys
+        metrics.watch_keys(calls, lambda: keys.waiting_topics, lambda: keys.data_keys)
 
     def close(self) -> None:
         """Overwrite the keys in memory and let go of the key store."""
@@ -185,7 +198,7 @@ def open_keys(
     files: Files,
     data_dir: str,
     settings: EncryptionConfig,
-    provider: BuiltInProvider,
+    provider: ObservedProvider,
     cluster_id: str,
     journal_sealed: bool,
 ) -> OpenedKeys:
@@ -205,6 +218,9 @@ def open_keys(
         if made and store.read_secret(JOURNAL_MARK) is not None:
             raise KeyFileRefused(f"{bootstrap}: is missing, and the key store {store.path} belongs to it")
         metadata_key = MetadataKey.load_or_create(files, bootstrap, provider, cluster_id, os.urandom)
+    except KeyMismatch as error:
+        store.close()
+        raise KeyMismatch(f"{bootstrap}: {error}") from None
     except BaseException:
         store.close()
         raise

@@ -72,6 +72,7 @@ async def start_key_operations(
     """The service behind the routes; re-encryption and what a crash interrupted go on. Raises
     StartFailed."""
     settings = config.storage.encryption
+    encryption.watched_by(metrics)
     files = ErasureFiles(PrivateFiles(), encryption.store)
     reencryptor = Reencryptor(
         logs=lambda: [partition.log for partition in replicas],

@@ -235,6 +235,18 @@ class Metrics:
         self._newest_percent.set(newest_percent)
         self._plain_bytes.set(plain_bytes)
 
+    def watch_keys(
+        self,
+        calls: Mapping[tuple[str, str], Callable[[], float]],
+        waiting_topics: Callable[[], float],
+        data_keys: Callable[[], float],
+    ) -> None:
+        """Where calls of the key provider by operation and outcome, topics whose keys could not be had, and
+        data keys in memory are read."""
+        for (operation, outcome), source in calls.items():
+            self._provider_calls.labelled(operation, outcome).source = source
+        self._waiting_topics.source, self._data_keys.source = waiting_topics, data_keys
+
     def watch_key_work(
         self, done: Callable[[], float], left: Callable[[], float], erasing: Callable[[], float]
     ) -> None:
@@ -387,6 +399,18 @@ class Metrics:
         ).labelled()
 
     def _define_keks(self) -> None:
+        self._provider_calls: Family[Gauge] = Family(
+            "rivven_key_provider_calls_total",
+            "Calls of the key provider; an outcome other than ok says whether trying again may help.",
+            "counter",
+            Gauge,
+            ("operation", "outcome"),
+        )
+        self._families["rivven_key_provider_calls_total"] = self._provider_calls
+        self._waiting_topics = self._read_gauge(
+            "rivven_topics_without_keys", "Topics that are offline because their keys could not be had yet."
+        )
+        self._data_keys = self._read_gauge("rivven_data_keys", "Keys of segments in memory.")
         self._keks = self._gauge("rivven_keks", "Key-encryption keys, by state.", ("state",))
         self._topic_keys = self._read_gauge("rivven_topic_keys", "Keys of topics.")
         self._older_topic_keys = self._read_gauge(

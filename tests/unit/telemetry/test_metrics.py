@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from rivven.telemetry.instruments import LABEL_VALUES_MAX, Counter, Family, Gauge, Histogram
-from rivven.telemetry.metrics import COMPACTION_TOTALS, Metrics
+from rivven.telemetry.metrics import COMPACTION_TOTALS, KEK_STATES, Metrics
 
 
 def values(metrics: Metrics, name: str) -> dict[tuple[str, ...], object]:
@@ -72,6 +72,9 @@ def test_what_components_report_ends_up_under_its_name() -> None:
     metrics.failed(0)
     metrics.authenticated("SCRAM-SHA-256")
     metrics.authentication_failed("SCRAM-SHA-256")
+    metrics.keys_counted({"enabled": 2}, topic_keys=3, older_topic_keys=1, newest_percent=75.0, plain_bytes=4)
+    metrics.watch_key_work(lambda: 5, lambda: 6, lambda: True)
+    metrics.watch_keys({("wrap", "ok"): lambda: 7}, lambda: 8, lambda: 9)
     metrics.commit_round(3, 0.002)
     metrics.produced(5, 500)
     metrics.fetched(600)
@@ -118,6 +121,17 @@ def test_what_components_report_ends_up_under_its_name() -> None:
         "rivven_passwords_waiting": {(): 7},
         "rivven_password_derivations_total": {(): 8},
         "rivven_passwords_refused_total": {(): 9},
+        "rivven_keks": {(state,): 2 if state == "enabled" else 0 for state in KEK_STATES},
+        "rivven_topic_keys": {(): 3},
+        "rivven_topic_keys_older": {(): 1},
+        "rivven_keys_newest_percent": {(): 75.0},
+        "rivven_plain_bytes": {(): 4},
+        "rivven_reencryption_done_bytes": {(): 5},
+        "rivven_reencryption_left_bytes": {(): 6},
+        "rivven_erasures_running": {(): 1},
+        "rivven_key_provider_calls_total": {("wrap", "ok"): 7},
+        "rivven_topics_without_keys": {(): 8},
+        "rivven_data_keys": {(): 9},
         "rivven_connections": {("dev",): 1},
         "rivven_connections_accepted_total": {("dev",): 2},
         "rivven_connections_refused_total": {("dev",): 1},
