@@ -54,6 +54,7 @@ class OpenBao:
             self._port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self._port}"
         self._program = program
+        self.root_token = ROOT_TOKEN
         self._process: subprocess.Popen[bytes] | None = None
 
     def client(self) -> Any:
@@ -86,6 +87,20 @@ class OpenBao:
     def make_key(self, name: str, **options: object) -> None:
         self.client().adapter.post(f"v1/transit/keys/{name}", json={"type": "aes256-gcm96", **options})
 
+    def delete_key(self, name: str) -> None:
+        adapter = self.client().adapter
+        adapter.post(f"v1/transit/keys/{name}/config", json={"deletion_allowed": True})
+        adapter.delete(f"v1/transit/keys/{name}")
+
+    def renew_key(self, name: str) -> None:
+        """Make the key anew: at version 1, without a history."""
+        self.delete_key(name)
+        self.make_key(name)
+
+    def revoke_logins(self, method: str) -> None:
+        """End every token that a way to log in has given."""
+        self.client().sys.revoke_prefix(f"auth/{method}/login")
+
     def token(self, policy: str = "broker", **options: Any) -> str:
         """A token of a policy."""
         made = self.client().auth.token.create(policies=[policy], **options)
@@ -101,7 +116,7 @@ class OpenBao:
         secret_id = client.auth.approle.generate_secret_id("broker")["data"]["secret_id"]
         return str(role_id), str(secret_id)
 
-    def kubernetes(self, reviewer: TokenReviewer, policy: str = "broker") -> None:
+    def kubernetes(self, reviewer: TokenReviewer, authority: Path, policy: str = "broker") -> None:
         """Logins of the service account `broker` of the namespace `rivven`."""
         client = self.client()
         client.sys.enable_auth_method("kubernetes")
@@ -109,6 +124,7 @@ class OpenBao:
             "v1/auth/kubernetes/config",
             json={
                 "kubernetes_host": reviewer.url,
+                "kubernetes_ca_cert": authority.read_text(),
                 "disable_local_ca_jwt": True,
                 "token_reviewer_jwt": reviewer.jwt,
             },
@@ -187,6 +203,8 @@ def service_account_jwt() -> str:
         "kubernetes.io/serviceaccount/namespace": "rivven",
         "kubernetes.io/serviceaccount/service-account.name": "broker",
         "kubernetes.io/serviceaccount/service-account.uid": "1",
+        "iat": int(time.time()) - 60,
+        "nbf": int(time.time()) - 60,
         "exp": int(time.time()) + 3600,
     }
     parts = (json.dumps({"alg": "RS256", "typ": "JWT"}).encode(), json.dumps(claims).encode(), b"x" * 256)
