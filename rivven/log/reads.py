@@ -33,7 +33,7 @@ LOOP_BYTES_MAX = 1 << 20
 """Read at most this much in one turn of the loop: copying it takes some 0.3 ms."""
 LOOP_FRAMES_MAX = 128
 """Frames opened in one turn of the loop, some 3 us each beside their bytes."""
-THREAD_FRAMES_MAX = 4096
+THREAD_FRAMES_MAX = 512
 """Frames opened by one job of a reader thread, which holds the interpreter about 3 us for each."""
 LOOP_SEGMENTS_MAX = 4
 """Segments looked into in one turn: compaction leaves empty ones, a thread walks over many of them."""

@@ -32,8 +32,9 @@ def _live(world: World) -> None:
                 world.delete_records,
                 world.break_something,
                 world.change_keys,
+                world.read_back,
             ),
-            (50, 30, 5, 3, 2, 2),
+            (50, 30, 5, 3, 2, 2, 1),
         )[0]
         action()
         if world.offline:

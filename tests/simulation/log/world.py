@@ -166,6 +166,18 @@ class World:
         else:
             self.keys.available = choice < 0.9
 
+    def read_back(self) -> None:
+        """What consumers get while batches are kept open is what the files hold."""
+        self.keys.available = True
+        for log in self.logs:
+            try:
+                recent = self.contents(log)
+                if log.hot_tail is not None:
+                    log.hot_tail.clear()
+                assert self.contents(log).items() >= recent.items()
+            except RivvenError:
+                assert self.offline or self.files.faults
+
     def append(self) -> None:
         number = self.random.randrange(self.partitions)
         log, ledger = self.logs[number], self.ledgers[number]
