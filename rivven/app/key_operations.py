@@ -231,21 +231,21 @@ class KeyOperations:
             await self._shredder.begin(erasure)
         task = self._tasks.spawn(self._once(), "shredding")
         try:
-            return await asyncio.wait_for(asyncio.shield(task), SHRED_SECONDS_MAX)
+            outcome = await asyncio.wait_for(asyncio.shield(task), SHRED_SECONDS_MAX)
         except TimeoutError:
-            reason = "it takes longer than an answer may"
-        except (RivvenError, OSError) as error:
-            reason = str(error)
-        raise StorageFailed(f"{topic} is being shredded, and that goes on in the background: {reason}")
+            outcome = "it takes longer than an answer may"
+        if isinstance(outcome, bytes):
+            return outcome
+        raise StorageFailed(f"{topic} is being shredded, and that goes on in the background: {outcome}")
 
-    async def _once(self) -> bytes:
-        """One attempt; after a failure others follow in the background."""
+    async def _once(self) -> bytes | str:
+        """One attempt: the certificate, or what stopped it; then others follow in the background."""
         try:
             return await self._shredder.finish()
         except (RivvenError, OSError) as error:
             self._shredder.stopped(error)
             self._tasks.spawn(self._shredder.insist(), "shredding")
-            raise
+            return str(error)
 
     async def _plan(self, topic: Topic, principal: str, accept_plaintext: bool) -> Erasure:
         """What is to be erased; nothing has happened yet. Raises RivvenError."""

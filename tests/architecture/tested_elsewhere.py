@@ -89,6 +89,11 @@ ELSEWHERE = (
         "what the secrets keep beside them, and what the loader puts around a provider",
     ),
     Elsewhere(
+        ("rivven.security.keys.operations",),
+        ("unit/http/admin/test_keys.py", "unit/app/test_key_operations.py"),
+        "a seam and its values, from both sides",
+    ),
+    Elsewhere(
         ("rivven.metadata.families",),
         ("unit/metadata/test_family.py",),
         "a list; what being on it means is tested with a family of the test's own",

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from rivven.clock import Clock
-from rivven.errors import StorageFailed
+from rivven.errors import RivvenError, StorageFailed
 from rivven.security.keys.erasure import Erasure, Step
 from rivven.security.keys.provider import BuiltInProvider, KeyGone
 
@@ -126,9 +126,7 @@ class Shredder:
         while True:
             try:
                 return await self.finish()
-            except StorageFailed as error:
-                self.stopped(error)
-            except OSError as error:
+            except (RivvenError, OSError) as error:
                 self.stopped(error)
             await asyncio.sleep(delay)
             delay = min(delay * 2, RETRY_SECONDS_MAX)

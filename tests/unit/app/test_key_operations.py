@@ -1,0 +1,382 @@
+"""Operations on keys: one at a time, refused before anything happens, finished once they were begun."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from rivven.app import key_operations
+from rivven.app.key_operations import KeyOperations
+from rivven.audit.events import AuditEvent
+from rivven.audit.sinks import AuditUnavailable
+from rivven.errors import StorageFailed
+from rivven.security.keys import shredding
+from rivven.security.keys.erasure import ErasedPartition, ErasedSegment, partition_of
+from rivven.security.keys.erasure_certificate import verify
+from rivven.security.keys.erasure_files import ErasureFiles
+from rivven.security.keys.erasure_signing import ErasureSigning
+from rivven.security.keys.inventory import Stored
+from rivven.security.keys.keks import DAY_MS, Keks
+from rivven.security.keys.operations import (
+    KeyOperationRefused,
+    KeysBusy,
+    PlaintextHistory,
+    PublicKey,
+    UnknownKeyThing,
+)
+from rivven.security.keys.provider import KeyProviderError, ProviderUnavailable
+from rivven.security.keys.secrets import Secrets
+from rivven.tasks import Tasks
+from rivven.telemetry import Metrics
+from tests.unit.security.keys.key_world import World
+
+ORDERS, LOGS = UUID(int=1), UUID(int=2)
+
+
+class Topics:
+    """What the broker's side does, at once."""
+
+    def __init__(self, image: Any) -> None:
+        self.image = image
+        self.plain = False
+
+    async def delete(self, topic_id: UUID) -> None:
+        self.image.topics = {name: one for name, one in self.image.topics.items() if one.topic_id != topic_id}
+
+    async def partitions(self, topic: Any) -> list[ErasedPartition]:
+        return [partition_of(0, self.plain, [ErasedSegment(0, 9, 90, None if self.plain else "aa")])]
+
+    async def sealed(self, topic: Any) -> tuple[dict[str | None, Stored], bool]:
+        return {None: Stored(1, 90)}, self.plain
+
+
+class Trail:
+    """Keeps what it is told; refuses when it is told to."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, str]] = []
+        self.refuses = False
+
+    def event(self, event: AuditEvent) -> None:
+        self.events.append((event.action, event.resource, event.result))
+
+    async def intent(self, event: AuditEvent) -> None:
+        if self.refuses:
+            raise AuditUnavailable("full")
+        self.event(event)
+
+    async def result(self, event: AuditEvent) -> None:
+        self.event(event)
+
+
+class Reencryptor:
+    """Is asked, and never gets anywhere."""
+
+    def __init__(self) -> None:
+        self.asked: list[UUID] = []
+
+    async def request(self, topic_id: UUID) -> Any:
+        self.asked.append(topic_id)
+        return self.progress(topic_id)
+
+    def progress(self, topic_id: UUID) -> Any:
+        if topic_id not in self.asked:
+            return None
+        return SimpleNamespace(done_bytes=1, left_bytes=2, finished=False, problem="")
+
+
+class Site:
+    """A disk, a provider and two topics; `process` is one life of the broker over them."""
+
+    def __init__(self, days: int = 0) -> None:
+        self.world = World()
+        self.world.clock.ms = 1_000 * DAY_MS
+        topics = {
+            name: SimpleNamespace(name=name, topic_id=topic_id, internal=name.startswith("__"))
+            for name, topic_id in (("orders", ORDERS), ("logs", LOGS), ("__own", UUID(int=3)))
+        }
+        self.image = SimpleNamespace(topics=topics, cluster_id="c")
+        self.topics = Topics(self.image)
+        self.trail = Trail()
+        self.reencryptor = Reencryptor()
+        self.days = days
+        self.encrypted = True
+        self.broker_values = {"delete.topic.enable": True}
+
+    def topic_config(self, topic: Any) -> Any:
+        return SimpleNamespace(encryption_enabled=self.encrypted, encryption_key="")
+
+    @asynccontextmanager
+    async def process(self, *hosted: UUID) -> AsyncIterator[KeyOperations]:
+        async with self.world.broker() as keys:
+            await keys.prepare(dict.fromkeys(hosted or (ORDERS, LOGS), ""))
+            files, store = self.world.files, self.world.store
+            kept = ErasureFiles(files, store)
+            tasks = Tasks()
+            self.secrets = Secrets(files, "/data", os.urandom, store, self.world.metadata_key.secrets_key())
+            metadata = SimpleNamespace(
+                image=self.image, topic_config=self.topic_config, broker_values=self.broker_values
+            )
+            self.keys = keys
+            self.metrics = Metrics()
+            made: Any = KeyOperations
+            operations: KeyOperations = made(
+                keks=Keks(self.world.provider, keys, self.world.metadata_key, kept),
+                topic_keys=keys,
+                files=kept,
+                signing=ErasureSigning(self.secrets, os.urandom),
+                audit_signing=None,
+                topics=self.topics,
+                metadata=metadata,
+                reencryptor=self.reencryptor,
+                trail=self.trail,
+                tasks=tasks,
+                clock=self.world.clock,
+                metrics=self.metrics,
+                rotation_days=self.days,
+            )
+            try:
+                yield operations
+            finally:
+                await tasks.cancel_all()
+
+    def fails(self, *calls: str, error: KeyProviderError | None = None) -> None:
+        failure = error or ProviderUnavailable("out of reach")
+        self.world.provider.failure = lambda call, _use: failure if call in calls else None
+
+    def metric(self, name: str) -> dict[tuple[str, ...], float]:
+        family = next(one for one in self.metrics.families() if one.name == name)
+        return {labels: one.value for labels, one in family.children()}  # type: ignore[union-attr]
+
+
+@pytest.fixture
+async def site() -> Site:
+    return Site()
+
+
+async def ended(operations: KeyOperations) -> None:
+    async with asyncio.timeout(10):
+        while operations.running is not None:  # noqa: ASYNC110 - the end of an erasure is a state
+            await asyncio.sleep(0.001)
+
+
+def states(site: Site) -> list[str]:
+    return [one.state for one in site.world.provider.describe("")]
+
+
+class TestShredding:
+    """From the question to the certificate."""
+
+    async def test_everything_is_done_and_on_record(self, site: Site) -> None:
+        async with site.process() as operations:
+            await operations.rotate("")
+            content = await operations.shred("orders", "user:a", accept_plaintext=False)
+            [public] = await operations.public_keys("erasure")
+            assert verify(content, public.pem.encode()).fields["topic"]["name"] == "orders"
+            assert "orders" not in site.image.topics
+            assert states(site) == ["destroyed", "destroyed", "enabled"]
+            assert site.keys.stored().keys() == {LOGS}
+            [entry] = await operations.certificates()
+            assert await operations.certificate(entry.id) == content
+            assert site.trail.events == [("erase", "topic:orders", "success")]
+            assert operations.running is None
+
+    @pytest.mark.parametrize("name", ["nothing", ""])
+    async def test_unknown_topics(self, site: Site, name: str) -> None:
+        async with site.process() as operations:
+            with pytest.raises(UnknownKeyThing):
+                await operations.shred(name, "user:a", accept_plaintext=False)
+
+    async def test_what_is_refused_changes_nothing(self, site: Site) -> None:
+        async with site.process(ORDERS) as operations:
+            for name, reason in (("__own", "own topic"), ("logs", "has no keys")):
+                with pytest.raises(KeyOperationRefused, match=reason):
+                    await operations.shred(name, "user:a", accept_plaintext=True)
+            site.topics.plain = True
+            with pytest.raises(PlaintextHistory, match="accept-plaintext-history"):
+                await operations.shred("orders", "user:a", accept_plaintext=False)
+            site.broker_values["delete.topic.enable"] = False
+            with pytest.raises(KeyOperationRefused, match=r"delete\.topic\.enable"):
+                await operations.shred("orders", "user:a", accept_plaintext=True)
+            assert operations.running is None
+            assert states(site) == ["enabled"]
+            assert "orders" in site.image.topics
+
+    async def test_a_provider_that_does_not_answer_is_noticed_before_anything_happens(
+        self, site: Site
+    ) -> None:
+        async with site.process() as operations:
+            site.fails("describe", "current_id")
+            with pytest.raises(ProviderUnavailable):
+                await operations.shred("orders", "user:a", accept_plaintext=False)
+            assert operations.running is None
+            assert "orders" in site.image.topics
+
+    async def test_topics_without_their_keys_forbid_it(self, site: Site) -> None:
+        async with site.process():
+            pass
+        site.fails("unwrap")
+        site.world.provider.failure = lambda call, use: (
+            ProviderUnavailable("out of reach") if use.get("topic") == str(LOGS) else None
+        )
+        async with site.process() as operations:
+            with pytest.raises(KeyOperationRefused, match="keys of 1 topics"):
+                await operations.shred("orders", "user:a", accept_plaintext=False)
+            site.world.provider.failure = lambda _call, _use: None
+
+    async def test_what_was_begun_goes_on_when_the_provider_is_back(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(shredding, "RETRY_SECONDS_MIN", 0.001)
+        async with site.process() as operations:
+            site.fails("rotate")
+            with pytest.raises(StorageFailed, match="goes on in the background: out of reach"):
+                await operations.shred("orders", "user:a", accept_plaintext=False)
+            assert operations.problem == "out of reach"
+            assert site.metric("rivven_erasures_running") == {(): 1}
+            for busy in (operations.rotate(""), operations.rewrap(), operations.reencrypt("logs")):
+                with pytest.raises(KeysBusy, match="orders is being shredded"):
+                    await busy
+            site.fails()
+            await ended(operations)
+            assert len(await operations.certificates()) == 1
+            await operations.rotate("")
+
+    async def test_an_answer_does_not_wait_for_ever(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(key_operations, "SHRED_SECONDS_MAX", 0.05)
+        go_on = asyncio.Event()
+        at_once = site.topics.delete
+
+        async def slowly(topic_id: UUID) -> None:
+            await go_on.wait()
+            await at_once(topic_id)
+
+        site.topics.delete = slowly  # type: ignore[method-assign]
+        async with site.process() as operations:
+            with pytest.raises(StorageFailed, match="takes longer"):
+                await operations.shred("orders", "user:a", accept_plaintext=False)
+            go_on.set()
+            await ended(operations)
+            assert len(await operations.certificates()) == 1
+
+    async def test_the_next_process_finishes_it(self, site: Site) -> None:
+        async with site.process() as operations:
+            site.fails("destroy")
+            with pytest.raises(StorageFailed):
+                await operations.shred("orders", "user:a", accept_plaintext=False)
+        site.fails()
+        async with site.process(LOGS) as operations:
+            await operations.start()
+            assert operations.running is not None
+            await ended(operations)
+            [entry] = await operations.certificates()
+            content = json.loads(await operations.certificate(entry.id))
+            assert (content["requested_by"], content["state"]) == ("user:a", "complete")
+            assert states(site) == ["destroyed", "enabled"]
+
+    async def test_an_operation_of_a_later_version_ends_the_start(self, site: Site) -> None:
+        async with site.process() as operations:
+            site.world.store.set_operation({"kind": "moving", "version": 9})
+            with pytest.raises(KeyProviderError, match="moving"):
+                await operations.start()
+            site.world.store.set_operation(None)
+
+
+class TestAge:
+    """`key_rotation_days`."""
+
+    async def test_a_key_that_is_too_old_is_replaced_once(self, site: Site) -> None:
+        site.days = 90
+        async with site.process() as operations:
+            made = site.world.provider.describe("")[0].created_ms
+            assert made is not None
+            site.world.clock.ms = made + 90 * DAY_MS - 1
+            assert await operations.rotate_old() == []
+            site.world.clock.ms = made + 90 * DAY_MS
+            [rotated] = await operations.rotate_old()
+            assert site.keys.kek_ids() == {rotated.key_id}
+            assert site.trail.events == [("rotate", "kek:", "intent"), ("rotate", "kek:", "success")]
+            assert states(site) == ["enabled", "enabled"]
+
+    async def test_what_cannot_be_recorded_is_not_done(self, site: Site) -> None:
+        site.days, site.trail.refuses = 1, True
+        async with site.process() as operations:
+            site.world.clock.ms = 10**15
+            with pytest.raises(AuditUnavailable):
+                await operations.rotate_old()
+            assert states(site) == ["enabled"]
+
+    async def test_a_failure_is_on_record(self, site: Site) -> None:
+        site.days = 1
+        async with site.process() as operations:
+            site.world.clock.ms = 10**15
+            site.fails("rotate")
+            with pytest.raises(ProviderUnavailable):
+                await operations.rotate_old()
+            assert site.trail.events[-1] == ("rotate", "kek:", "failure")
+            site.fails()
+            await operations.rotate("")
+
+
+class TestTheRest:
+    """Counting, re-encryption, signing keys."""
+
+    async def test_counts_reach_the_metrics(self, site: Site) -> None:
+        async with site.process() as operations:
+            await operations.rotate("")
+            await operations.rewrap()
+            site.topics.plain = True
+            found = await operations.inventory()
+            assert found.older_keys == 0
+            assert site.metric("rivven_keks")["enabled",] == 2
+            assert site.metric("rivven_topic_keys") == {(): 2}
+            assert site.metric("rivven_plain_bytes") == {(): 270}
+
+    async def test_a_rewrap_that_missed_keys_says_so(self, site: Site) -> None:
+        async with site.process() as operations:
+            await operations.rotate("")
+            site.fails("wrap", error=KeyProviderError("denied"))
+            with pytest.raises(KeyProviderError, match="denied"):
+                await operations.rewrap()
+            site.world.provider.failure = lambda call, use: (
+                KeyProviderError("denied") if call == "wrap" and "topic" in use else None
+            )
+            with pytest.raises(StorageFailed, match="1 keys were rewrapped, 2 were not"):
+                await operations.rewrap()
+
+    async def test_a_reencryption_that_runs_gets_no_second_key(self, site: Site) -> None:
+        async with site.process() as operations:
+            first = site.keys.newest(ORDERS)
+            shown = await operations.reencrypt("orders")
+            assert (shown.topic, shown.left_bytes, shown.finished) == ("orders", 2, False)
+            second = site.keys.newest(ORDERS)
+            assert second != first
+            await site.keys.set_rewriting(ORDERS, True)
+            await operations.reencrypt("orders")
+            assert site.keys.newest(ORDERS) == second
+            assert [one.topic for one in operations.progress()] == ["orders"]
+            site.encrypted = False
+            with pytest.raises(KeyOperationRefused, match=r"encryption\.enabled"):
+                await operations.reencrypt("logs")
+
+    async def test_signing_keys(self, site: Site) -> None:
+        async with site.process() as operations:
+            [first] = await operations.public_keys("erasure")
+            second = await operations.rotate_signing("erasure")
+            shown: Sequence[PublicKey] = await operations.public_keys("erasure")
+            assert [one.key_id for one in shown] == [second.key_id, first.key_id]
+            for name in ("audit", "token-hash"):  # there is no audit trail in this test
+                with pytest.raises(UnknownKeyThing):
+                    await operations.public_keys(name)
+                with pytest.raises(UnknownKeyThing):
+                    await operations.rotate_signing(name)
