@@ -70,10 +70,14 @@ async def _serve(config: Config, config_path: Path | None, ready_file: Path | No
     stop = asyncio.Event()
     _install_signals(stop)
     try:
-        await broker.start()
+        started = await _start(broker, stop)
     except BaseException:
         await broker.abort()
         raise
+    if not started:
+        _log.info("stopped before the start was complete")
+        await broker.abort()
+        return ExitCode.OK
     settle()
     for line in broker.start_lines:
         sys.stdout.write(line + "\n")
@@ -86,6 +90,22 @@ async def _serve(config: Config, config_path: Path | None, ready_file: Path | No
     if not clean:
         _log.warning("not everything in flight was finished in %s s", config.shutdown_timeout_secs)
     return ExitCode.OK
+
+
+async def _start(broker: Broker, stop: asyncio.Event) -> bool:
+    """Start, or give up when a signal comes first: a start may wait a minute for a key provider."""
+    starting, stopping = asyncio.ensure_future(broker.start()), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait((starting,))
+    if starting.cancelled():
+        return False
+    starting.result()
+    return True
 
 
 def _announce(facts: dict[str, object], ready_file: Path | None) -> None:
