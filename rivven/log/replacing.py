@@ -134,4 +134,6 @@ def _switch(
         log.host.cache.drop(segment.data)
         log.host.index_memory.drop(segment)
     log.size_bytes += prepared.size_bytes
+    if log.hot_tail is not None and log.config.compacted:
+        log.hot_tail.clear()  # records in it may be among those that compaction has removed
     return new

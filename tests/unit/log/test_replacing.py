@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from rivven.config.topic_settings import TopicConfig
 from rivven.log.compaction_swap import PreparedSegment, cleaned_path
 from rivven.testing.files import Fault
+from rivven.testing.segment_keys import StaticSegmentKeys
 from tests.unit.log.harness import DIRECTORY, Broker, batch_of, broker
 
 CONFIG = TopicConfig(segment_bytes=300, index_interval_bytes=0, cleanup_policy=frozenset({"compact"}))
@@ -71,6 +73,21 @@ def test_a_replaced_segment_is_read_in_place_of_the_old_ones() -> None:
         files = b.stop(clean=False)
     with broker(files=files, config=CONFIG) as b:
         assert b.read_all()[: len(expected)] == expected, "holes are accepted below the recovery point"
+
+
+def test_what_was_compacted_away_is_not_answered_from_memory() -> None:
+    keys = StaticSegmentKeys()
+    with broker(config=replace(CONFIG, encryption_enabled=True), keys=keys) as b:
+        _filled(b)
+        old, prepared = _prepare(b, keep=[1])
+        before = b.log.read(0, 1, 9, at_least_one=True)
+        assert before is not None
+        assert before.first_offset == 0, "the control: kept open in memory"
+        assert b.run(b.log.replace_segments(old, prepared))
+        assert b.run(b.log.read_cold(0, 1, 9, at_least_one=True)).first_offset == 1
+        after = b.log.read(0, 1, 9, at_least_one=True)
+        assert after is not None
+        assert after.first_offset == 1
 
 
 def test_everything_may_be_compacted_away() -> None:
