@@ -341,7 +341,7 @@ def _to_revoke(file: Path, authority: Authority) -> x509.Certificate:
 
     try:
         certificate = x509.load_der_x509_certificate(certificate_in(file))
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise CommandFailed(f"{file}: holds a damaged certificate", "", Exit.CONFIG) from None
     if not pki.issued_by(authority, certificate):
         raise CommandFailed(f"{file}: was not issued by this authority", "", Exit.REFUSED)

@@ -113,7 +113,7 @@ def _parse(pem: bytes, now_ms: int, entries_max: int) -> Crl:
         name = comparable(crl.issuer)
     except UnusableCrl:
         raise
-    except (ValueError, TypeError, x509.DuplicateExtension) as error:
+    except (ValueError, TypeError, x509.DuplicateExtension, x509.InvalidVersion) as error:
         raise UnusableCrl(f"a damaged list: {error}") from None
     if due is None:
         raise UnusableCrl(f"the list of {issuer} does not say when the next one comes")

@@ -230,7 +230,7 @@ def load_authority(certificates: bytes, key: bytes, passphrase: str | None) -> A
     passphrase that is missing, needless or wrong. No error holds a secret."""
     try:
         chain = tuple(x509.load_pem_x509_certificates(certificates))
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise PkiError("the authority's certificate is damaged or not PEM") from None
     signer = _load_key(key, passphrase)
     found = Authority(chain, signer)

@@ -45,6 +45,6 @@ def _order_problem(chain: Sequence[bytes]) -> str | None:
         for number, issuer in enumerate(parsed[1:], 2):
             if not any(issued_by(one, issuer) for one in parsed if one is not issuer):
                 return f"certificate {number} issued none of the others"
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         return f"a certificate cannot be read: {error}"
     return None

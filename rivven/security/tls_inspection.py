@@ -121,7 +121,10 @@ def certificate_facts(path: Path) -> list[CertificateFacts]:
 def revocation_list_facts(path: Path) -> list[RevocationListFacts]:
     """The lists of revoked certificates of a PEM file; empty where it holds none. Raises
     CertificateFileError."""
-    return [_list_facts(path, found) for found in revocation_lists_in(path)]
+    try:
+        return [_list_facts(path, found) for found in revocation_lists_in(path)]
+    except _unreadable():
+        raise CertificateFileError(f"{path}: holds a damaged list of revoked certificates") from None
 
 
 def revocation_lists_in(path: Path) -> list[x509.CertificateRevocationList]:
@@ -135,7 +138,7 @@ def revocation_lists_in(path: Path) -> list[x509.CertificateRevocationList]:
             raise CertificateFileError(f"{path}: a list of revoked certificates has no END line")
         try:
             found.append(x509.load_pem_x509_crl(text[position : end + len(_CRL_END)].encode("ascii")))
-        except ValueError:
+        except _unreadable():
             raise CertificateFileError(f"{path}: holds a damaged list of revoked certificates") from None
         position = end
     return found
@@ -170,7 +173,7 @@ def _facts(path: Path, place: int, der: bytes) -> CertificateFacts:
             distinguished_name(parsed.issuer),
             f"{parsed.serial_number:x}",
             hashlib.sha256(der).hexdigest(),
-            key_name(parsed.public_key()),
+            _key_name(parsed),
             parsed.signature_algorithm_oid._name,
             basic is not None and basic.ca,
             None if basic is None else basic.path_length,
@@ -183,16 +186,34 @@ def _facts(path: Path, place: int, der: bytes) -> CertificateFacts:
             extensions.authority_key_id,
             tuple(extensions.problems()),
         )
-    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise MalformedCertificate(f"certificate {place + 1} is unreadable: {error}") from None
-    except x509.InvalidVersion as error:
-        raise MalformedCertificate(f"certificate {place + 1} has no known version: {error}") from None
+    except _unreadable() as error:
+        reason = " ".join(str(error).split())
+        raise MalformedCertificate(f"certificate {place + 1} is unreadable: {reason}") from None
 
 
-def key_name(key: object) -> str:
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What the crypto library raises for bytes that are no certificate or list, now or when it is asked for
+    one of their fields."""
+    from cryptography import x509
+
+    return (
+        ValueError,
+        TypeError,
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
+    )
+
+
+def _key_name(certificate: x509.Certificate) -> str:
     """A public key's kind and size, as people name it."""
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+    try:
+        key = certificate.public_key()
+    except UnsupportedAlgorithm:
+        return f"unknown ({certificate.public_key_algorithm_oid.dotted_string})"
     if isinstance(key, ec.EllipticCurvePublicKey):
         curves = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
         return f"ECDSA {curves.get(key.curve.name, key.curve.name)}"

@@ -240,7 +240,10 @@ class PeerChain:
 
 
 def _certificate(der: bytes) -> _Certificate:
-    parsed = x509.load_der_x509_certificate(der)
+    try:
+        parsed = x509.load_der_x509_certificate(der)
+    except x509.InvalidVersion as error:  # is no ValueError
+        raise ValueError(str(error)) from None
     return _Certificate(
         parsed,
         hashlib.sha256(der).digest(),

@@ -258,8 +258,9 @@ def _judge_lists(tls: TlsConfig, where: str, now: datetime) -> Iterator[Finding]
         if str(error).startswith(key):  # the bundle has had its finding
             yield Finding(key, path, PROBLEM, str(error).removeprefix(f"{key}: ").removeprefix(f"{path}: "))
         return
-    except UnusableCrl as error:
-        yield Finding(key, path, PROBLEM, str(error))
+    except (ValueError, x509.InvalidVersion) as error:
+        if isinstance(error, UnusableCrl):  # else it is about the bundle, too
+            yield Finding(key, path, PROBLEM, str(error))
         return
     for authority in authorities:
         if not any(one.is_of(authority) for one in lists):
