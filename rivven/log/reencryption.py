@@ -27,10 +27,11 @@ from rivven.log.files import Files
 from rivven.log.partition_log import PartitionLog
 from rivven.log.rewriting_keys import (
     RewritingKeys,
+    SourceFields,
+    TargetFields,
     fields_of,
     key_ids_on_disk,
     read_segment_header,
-    sealed_target,
 )
 from rivven.log.sealing import SegmentHeader
 from rivven.log.waiting import on_worker
@@ -115,7 +116,6 @@ class Reencryptor:
         self._asked = asyncio.Event()
         self._asking = asyncio.Lock()
         """A wish that comes while the one before is being crossed off must not be crossed off with it."""
-        self._copies = 0
         self._progress: dict[UUID, Progress] = {}
         self._damaged: dict[PartitionKey, str] = {}
         self._paused: dict[PartitionKey, tuple[int, str]] = {}
@@ -293,12 +293,12 @@ class Reencryptor:
         self, log: PartitionLog, segment: ClosedSegment, header: SegmentHeader | None, progress: Progress
     ) -> bool:
         """Copy one segment and put the copy in its place; False when the log has changed under it."""
-        self._copies += 1
-        # Never a name of the compactor, whose tags are longer; those of an earlier process are removed.
-        path = compaction_swap.cleaned_path(log.path, segment.base_offset, f"{self._copies:x}")
+        new, _ = self._keys.create(log.topic_id, log.partition)
+        path = compaction_swap.cleaned_path(log.path, segment.base_offset, new.incarnation.hex())
+        source, target = fields_of(segment, header, self._keys), (path, new.encode(), self._keys.export(new))
         done, left = progress.done_bytes, progress.left_bytes
         try:
-            size = await self._copy(log, segment, header, path, progress)
+            size = await self._copy(source, target, progress)
             prepared = PreparedSegment(
                 segment.base_offset, segment.end_offset, size, segment.max_timestamp, path
             )
@@ -313,20 +313,12 @@ class Reencryptor:
         self.totals.segments += 1
         return True
 
-    async def _copy(
-        self,
-        log: PartitionLog,
-        segment: ClosedSegment,
-        header: SegmentHeader | None,
-        path: str,
-        progress: Progress,
-    ) -> int:
+    async def _copy(self, source: SourceFields, target: TargetFields, progress: Progress) -> int:
         """Copy a segment in a worker, at the pace that is allowed; the bytes written."""
-        source = fields_of(segment, header, self._keys)
-        target = sealed_target(self._keys, log.topic_id, log.partition, path)
+        size_bytes = source[3]
         part_bytes = max(PART_BYTES_MIN, min(PART_BYTES, self._rate))
         position = written = 0
-        while position < segment.size_bytes:
+        while position < size_bytes:
             started = self._clock.monotonic()
             before = position
             position, written = await self._workers.run(
