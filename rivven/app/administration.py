@@ -33,6 +33,7 @@ from rivven.telemetry import Metrics
 
 if TYPE_CHECKING:
     from rivven.http.admin.hygiene import AsgiApplication
+    from rivven.security.keys.operations import KeyService
 
 
 class Administration:
@@ -78,6 +79,7 @@ class Administration:
         auditing: Auditing,
         network: Network,
         tls: TlsMaterial,
+        keys: KeyService | None,
         healthy: Callable[[], bool],
         ready: Callable[[], bool],
     ) -> None:
@@ -109,6 +111,7 @@ class Administration:
             audit=AuditServices(auditing.trail, auditing.search),
             clock=self._clock,
             entropy=os.urandom,
+            keys=keys,
         )
         build = self._builder(services, admission)
         section = tls.of_admin()

@@ -43,6 +43,7 @@ from rivven.coordinator.service import GroupCoordinator
 from rivven.coordinator.settings import group_settings
 from rivven.errors import RivvenError
 from rivven.http.metrics_server import MetricsServer
+from rivven.log.checkpoint import PartitionKey
 from rivven.log.compactor import JOB_SECONDS_MAX as CLEANING_SECONDS_MAX
 from rivven.log.compactor import NICENESS, Compactor
 from rivven.log.workers import WorkerPool
@@ -59,6 +60,7 @@ from rivven.telemetry import Metrics
 from rivven.telemetry.metrics import COMPACTION_TOTALS
 
 if TYPE_CHECKING:  # with the crypto library
+    from rivven.security.keys.operations import KeyService
     from rivven.security.tls_trust import ClientTrust
 
 OFFSETS_TOPIC = "__consumer_offsets"
@@ -82,11 +84,14 @@ class Broker:
         self._client_workers = WorkerPool()
         self._storage = Storage(config, self._clock, self._metrics, self._client_workers)
         self._cleaner_workers = WorkerPool(job_seconds_max=CLEANING_SECONDS_MAX, niceness=NICENESS)
+        self._rewritten_now: set[PartitionKey] = set()
+        """Partitions whose segments compaction or re-encryption is exchanging."""
         self._metadata: MetadataService | None = None
         self._authentication: Authentication | None = None
         self._groups: GroupCoordinator | None = None
         self._api_tokens: ApiTokens | None = None
         self._replicas: Replicas | None = None
+        self._key_operations: KeyService | None = None
         self._metrics_server: MetricsServer | None = None
         self._metrics_address = ""
         self._administration = Administration(config, self._clock, self._metrics)
@@ -124,6 +129,21 @@ class Broker:
         await replicas.sync_with(metadata.image)
         await self._storage.forget_unknown(metadata.image.topics_by_id)
         self._follow_metadata(metadata, replicas)
+        if self._storage.encryption is not None:
+            from rivven.app.key_service import start_key_operations  # with the crypto library
+
+            self._key_operations = await start_key_operations(
+                config,
+                self._storage.encryption,
+                metadata,
+                replicas,
+                self._auditing,
+                claims=self._rewritten_now,
+                workers=self._cleaner_workers,
+                clock=self._clock,
+                tasks=self._tasks,
+                metrics=self._metrics,
+            )
         self._groups = await self._open_groups(metadata, replicas)
         await self._auditing.connect_topics(metadata, replicas)
         authentication.start(self._sessions, self._tasks)
@@ -317,6 +337,7 @@ class Broker:
             auditing=self._auditing,
             network=self._network,
             tls=self._tls,
+            keys=self._key_operations,
             healthy=lambda: bool(self.health()["healthy"]),
             ready=lambda: self._ready,
         )
@@ -350,8 +371,8 @@ class Broker:
             logs=lambda: [partition.log for partition in replicas],
             workers=self._cleaner_workers,
             files=self._storage.files,
-            keys=None,
-            claims=set(),
+            keys=self._storage.topic_keys,
+            claims=self._rewritten_now,
             clock=self._clock,
             dedupe_buffer_bytes=dedupe,
             backoff_ms=backoff,
