@@ -34,7 +34,7 @@ from rivven.log.rewriting_keys import (
     read_segment_header,
 )
 from rivven.log.sealing import SegmentHeader
-from rivven.log.waiting import on_worker
+from rivven.log.waiting import on_worker, round_end
 
 PART_BYTES = 16 << 20
 """Copied by one job: a fraction of a second, so that compaction in the same worker process does not wait."""
@@ -243,7 +243,7 @@ class Reencryptor:
         older = self._keys.older(topic_id)
         logs = self._logs_of(topic_id)
         for log in logs:
-            await log.flush()
+            await _durable_so_far(log)
         busy = any(log.key in self._claims for log in logs)
         if not logs or busy or not await self._survey(topic_id, progress):
             return None
@@ -283,7 +283,7 @@ class Reencryptor:
 
     async def _make_rewritable(self, log: PartitionLog) -> None:
         """Bring the saved recovery point to the end of the last closed segment."""
-        await log.flush()
+        await _durable_so_far(log)
         host = log.host
         await on_worker(host.threads, host.janitor, _nothing)  # behind the writing of its index
         await host.checkpoints.save(log)
@@ -368,6 +368,19 @@ class Reencryptor:
         if header is None:
             return not log.config.encryption_enabled
         return header.topic_key_id == self._keys.newest(log.topic_id)
+
+
+async def _durable_so_far(log: PartitionLog) -> None:
+    """Return once everything appended until now is durable; unlike `flush`, also under a load without gaps.
+
+    Raises KAFKA_STORAGE_ERROR.
+    """
+    target = log.log_end_offset
+    while log.durable_end < min(target, log.log_end_offset):
+        log.check_usable()
+        log.host.committer.mark_dirty(log)
+        await round_end(log.host)
+    log.check_usable()
 
 
 def _nothing() -> None:

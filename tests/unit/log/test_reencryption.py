@@ -236,6 +236,23 @@ def test_appends_and_reads_go_on_meanwhile(site: Site) -> None:
     assert set(site.key_ids()) == {site.keys.newest(TOPIC)}
 
 
+def test_a_load_without_gaps_does_not_keep_it_from_its_end(site: Site) -> None:
+    """There is always something that is not durable yet."""
+    site.b.run(site.task.request(TOPIC))
+    task = site.b.loop.create_task(site.task.run_round())
+    number = 0
+    while not task.done():
+        number += 1
+        assert number < 3000, "it waits for a moment that never comes"
+        for _ in range(4):  # each roll of these tiny segments is work for the threads too
+            site.b.loop.run_until_complete(asyncio.sleep(0))
+            site.b.threads.step()
+        site.b.append(batch_of(b"%d" % number))
+    task.result()
+    site.b.settle()
+    assert site.finished()
+
+
 def test_damage_stops_the_partition_and_keeps_the_keys(site: Site) -> None:
     other = site.b.open(1)
     site.logs.append(other)
