@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from base64 import b64decode
@@ -72,6 +73,15 @@ def test_it_is_pending_until_the_provider_has_destroyed_the_last_key() -> None:
     fields = verify(certificate_of(erasure, KEY_ID, KEY.sign), PUBLIC).fields
     assert (fields["state"], fields["pending_until"]) == ("pending", "2023-11-21T22:15:00.000Z")
     assert [one["destroyed"] for one in fields["key_encryption_keys"]] == [True, False]
+
+
+def test_the_page_of_formats_names_every_field() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "formats.md").read_text()
+    section = page.partition("## Erasure certificates")[2].partition("\n## ")[0]
+    fields = json.loads(a_certificate())
+    names = {str(name) for path in changes(fields) for name in path if not isinstance(name, int)}
+    assert names <= set(re.findall(r'"([a-z_]+)":', section))
+    assert "jq -acSj 'del(.signature)'" in section
 
 
 def test_the_same_erasure_gives_the_same_bytes() -> None:
