@@ -1,4 +1,4 @@
-"""Every promise of Fetch and ListOffsets, kept by a broker whose segments are sealed; limits are in plain bytes.
+"""Every promise of Fetch and ListOffsets, kept by a broker whose segments are sealed.
 
 The tests are those of `test_fetching`. Nothing is kept decrypted here, so that every read opens frames.
 """
