@@ -8,11 +8,13 @@ from uuid import UUID
 
 import pytest
 
-from rivven.errors import CorruptMessage
+from rivven.errors import CorruptMessage, RivvenError
 from rivven.log.reencryption_jobs import copy_part, reencrypt_part
 from rivven.log.rewriting import SegmentWriter, Source, Target, read_batches, seal_for
 from rivven.log.worker_jobs import find_job
+from rivven.log.workers import WorkerPool
 from rivven.records.batch import Record, build_batch
+from rivven.testing.canary import leaks
 from rivven.testing.files import CrashFiles
 from rivven.testing.segment_keys import StaticSegmentKeys
 
@@ -86,3 +88,28 @@ def test_the_job_works_on_the_real_disk(tmp_path: Path) -> None:
     position, written = reencrypt_part(source, 0, (target.path, target.header, target.key), 0, 1 << 20)
     assert position == len(content)
     assert (tmp_path / "new").stat().st_size == written
+
+
+async def test_no_failure_of_a_worker_shows_a_key(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Missing files, damage, a key of a length that nothing expects: what a worker and its pool say."""
+    caplog.set_level("DEBUG")
+    keys = [b"canary-data-key-of-the-source-32", b"canary-data-key-of-the-target-32"]
+    header = StaticSegmentKeys().create(TOPIC, 0)[0].encode()
+    (tmp_path / "sealed").write_bytes(header + b"no frame" * 30)
+    said = []
+    pool = WorkerPool()
+    try:
+        for path, target_key in (("missing", keys[1]), ("sealed", keys[1]), ("sealed", keys[1][:20])):
+            source = (0, 9, str(tmp_path / path), 300, keys[0])
+            target = (str(tmp_path / f"new-{len(said)}"), header, target_key)
+            with pytest.raises((OSError, RivvenError)) as failed:
+                await pool.run("reencrypt_part", source, 0, target, 0, 1000)
+            said.append(str(failed.value))
+    finally:
+        await pool.close()
+    out, err = capfd.readouterr()
+    assert "AESGCM key must be" in said[2] + err, "the control: the unexpected failure is one of a key"
+    outputs = {"errors": "\n".join(said), "stdout": out, "stderr": err, "log": caplog.text}
+    assert leaks([*keys, keys[1][:20]], outputs) == []
