@@ -111,7 +111,7 @@ RULES = (
             "rivven.app.topic_erasure": "lists a directory, as above",
             "rivven.security.keys.keks": "the provider and the key store's files, as above",
             "rivven.security.keys.shredding": "as above",
-            "rivven.security.keys.vault_session": "a thread that keeps a token alive, asleep for most of its lease",
+            "rivven.security.keys.vault_session": "a thread that keeps a token alive, mostly asleep",
             "rivven.app.tls_material": "reads files that may be on a slow file system, and checks signatures",
             "rivven.app.tls_expiry": "the same",
             "rivven.app.users_file": "parses a file that may hold thousands of users",
