@@ -6,6 +6,7 @@ Our own tools for certificates are things under test and must not be used here.
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,6 +109,7 @@ class Authority:
         name: str = "localhost",
         *,
         dns: Sequence[str] = ("localhost",),
+        addresses: Sequence[str] = ("127.0.0.1",),
         begin: float = -DAY_S,
         seconds: float = 5 * DAY_S,
         purpose: x509.ObjectIdentifier | None = None,
@@ -118,11 +120,13 @@ class Authority:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         purposes = [purpose] if purpose else both
+        names: list[x509.GeneralName] = [*map(x509.DNSName, dns)]
+        names += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
         builder = (
             _builder(subject, self.name, key, begin, seconds)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
-            .add_extension(x509.SubjectAlternativeName([*map(x509.DNSName, dns)]), critical=False)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
         )
         return Issued(builder.sign(self.key, hashes.SHA256()), key, self.above)
 

@@ -253,9 +253,9 @@ class Door(asyncio.Protocol):
         self._connection = connection
         transport.set_protocol(connection)
         connection.connection_made(transport)
-        if self._early:
+        if self._early and not transport.is_closing():  # it closes when the certificate is refused
             connection.data_received(bytes(self._early))
-            self._early.clear()
+        self._early.clear()
 
     def abort(self) -> None:
         """Close at once."""

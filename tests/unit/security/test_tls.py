@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +17,9 @@ from cryptography.x509.oid import NameOID
 from rivven.config.secrets import SecretReference
 from rivven.config.tls import TlsConfig
 from rivven.security.dev_pki import DevPki, ensure_dev_pki
-from rivven.security.tls import TlsConfigError, server_context
+from rivven.security.tls import client_context, peer_chain, server_context
+from rivven.security.tls_files import TlsConfigError
+from tests.shipped.authority import Authority
 
 NOW_MS = 1_700_000_000_000
 PASSWORD = "canary-key-password"
@@ -210,3 +214,67 @@ def test_an_authority_that_cannot_be_used_is_named(pki: DevPki, tmp_path: Path) 
         found = refusal(config(pki, client_auth="required", ca_path=path))
         assert found.startswith("server.tls.ca_path")
         assert reason in found
+
+
+class TestPeerChains:
+    """What a client showed is known after every handshake, a resumed one too."""
+
+    @staticmethod
+    def shake_hands(
+        server: ssl.SSLContext, client: ssl.SSLContext, session: ssl.SSLSession | None
+    ) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+        to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+        ours = server.wrap_bio(to_server, to_client, server_side=True)
+        theirs = client.wrap_bio(to_client, to_server, server_hostname="localhost", session=session)
+        for _ in range(4):
+            for side in (theirs, ours):
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    side.do_handshake()
+        return ours, theirs
+
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    def test_the_clients_own_comes_first(self, tmp_path: Path, version: ssl.TLSVersion) -> None:
+        root = Authority()
+        middle = Authority("middle", root)
+        (tmp_path / "ca.crt").write_bytes(root.pem)
+        root.issue().write(tmp_path, "server")
+        shown = middle.issue("client")
+        tls = {
+            "cert_path": tmp_path / "server.crt",
+            "key_path": tmp_path / "server.key",
+            "ca_path": tmp_path / "ca.crt",
+            "client_auth": "optional",
+        }
+        server = server_context(TlsConfig.model_validate(tls))
+        client = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+        client.minimum_version = client.maximum_version = version
+        ours, theirs = self.shake_hands(server, client, None)
+        assert peer_chain(ours) == ()
+        client.load_cert_chain(*shown.write(tmp_path, "client"))
+        ours, theirs = self.shake_hands(server, client, None)
+        assert peer_chain(ours) == shown.ders
+        again, back = self.shake_hands(server, client, theirs.session)
+        assert back.session_reused is (version is ssl.TLSVersion.TLSv1_2), "by id; there are no tickets"
+        assert peer_chain(again) == shown.ders
+
+
+def test_suites_of_tls_1_2_can_be_chosen(pki: DevPki) -> None:
+    chosen = ["ECDHE-ECDSA-AES256-GCM-SHA384"]
+    found = server_context(config(pki, ciphers=chosen)).get_ciphers()
+    assert [one["name"] for one in found if one["protocol"] != "TLSv1.3"] == chosen
+
+
+def test_connections_of_our_own_verify_their_peers(pki: DevPki) -> None:
+    context = client_context(pki.ca_path)
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert context.cert_store_stats()["x509"] == 1, "and none of the system's"
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert all(cipher["aead"] for cipher in context.get_ciphers())
+    with pytest.raises(OSError, match="No such file"):
+        client_context(pki.ca_path.with_name("gone"))
+
+
+def test_without_files_in_memory_a_private_one_serves(pki: DevPki, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    server_context(config(pki))
