@@ -116,23 +116,23 @@ class KmsProvider:
         answer = self._call("Encrypt", target, Plaintext=plain, EncryptionContext=dict(context))
         blob = answer.get("CiphertextBlob")
         if not isinstance(blob, bytes) or not 0 < len(blob) <= BLOB_BYTES_MAX:
-            raise ProviderUnavailable(f"kms: Encrypt with {target}: an answer without a usable blob")
+            raise ProviderUnavailable(f"Encrypt with {target}: an answer without a usable blob")
         return WrappedKey(self.name, self._arn(answer), blob)
 
     def unwrap(self, wrapped: WrappedKey, context: Mapping[str, str]) -> bytes:
         if wrapped.provider != self.name:
             raise KeyRefused(f"the key was wrapped by {wrapped.provider}, not by kms")
         if not wrapped.blob:
-            raise KeyMismatch(f"kms: what {wrapped.key_id} is said to have wrapped is empty")
+            raise KeyMismatch(f"what {wrapped.key_id} is said to have wrapped is empty")
         answer = self._call(
             "Decrypt", wrapped.key_id, CiphertextBlob=wrapped.blob, EncryptionContext=dict(context)
         )
         if answer.get("KeyId") != wrapped.key_id:
             self._metadata(wrapped.key_id)  # KeyGone, if it is that
-            raise KeyMismatch(f"kms: {wrapped.key_id} did not wrap this, another key did")
+            raise KeyMismatch(f"{wrapped.key_id} did not wrap this, another key did")
         plain = answer.get("Plaintext")
         if not isinstance(plain, bytes) or not 0 < len(plain) <= PLAIN_BYTES_MAX:
-            raise ProviderUnavailable(f"kms: Decrypt with {wrapped.key_id}: an answer without a usable key")
+            raise ProviderUnavailable(f"Decrypt with {wrapped.key_id}: an answer without a usable key")
         return plain
 
     # -- lifecycle -------------------------------------------------------------------------------------------
@@ -146,13 +146,13 @@ class KmsProvider:
         alias = _alias_of(name)
         if alias is None:
             raise KeyRefused(
-                f"kms: {name} is a key, not an alias, so it cannot be replaced under its name: create an "
+                f"{name} is a key, not an alias, so it cannot be replaced under its name: create an "
                 "alias for it and set storage.encryption.kms.key_id to alias/NAME"
             )
         old = self._metadata(self._target(key))
         old_arn = self._arn(old)
         if old.get("Origin", "AWS_KMS") != "AWS_KMS":
-            raise KeyRefused(f"kms: {old_arn} has key material from elsewhere: create the new key there")
+            raise KeyRefused(f"{old_arn} has key material from elsewhere: create the new key there")
         policy = self._call("GetKeyPolicy", old_arn, bare=True, PolicyName="default")["Policy"]
         made = self._call(
             "CreateKey",
@@ -166,7 +166,7 @@ class KmsProvider:
         self._call("UpdateAlias", old_arn, named=False, AliasName=alias, TargetKeyId=_bare(new_arn))
         with self._lock:
             self._moved[name] = (new_arn, self._clock.monotonic() + ALIAS_SETTLE_SECONDS)
-        _log.info("kms: %s is %s from now on, it was %s", alias, new_arn, old_arn)
+        _log.info("%s is %s from now on, it was %s", alias, new_arn, old_arn)
         return new_arn
 
     def destroy(self, key_id: str) -> Destruction:
@@ -178,7 +178,7 @@ class KmsProvider:
             return Destruction(False, _ms(metadata.get("DeletionDate")))
         pointing = self._call("ListAliases", key_id).get("Aliases", [])
         if pointing:
-            raise KeyRefused(f"kms: {key_id} is what {pointing[0].get('AliasName')} points at")
+            raise KeyRefused(f"{key_id} is what {pointing[0].get('AliasName')} points at")
         answer = self._call(
             "ScheduleKeyDeletion", key_id, bare=True, PendingWindowInDays=self._config.deletion_days
         )
@@ -223,27 +223,27 @@ class KmsProvider:
     def _metadata(self, key_id: str) -> dict[str, Any]:
         metadata = self._call("DescribeKey", key_id).get("KeyMetadata")
         if not isinstance(metadata, dict):
-            raise ProviderUnavailable(f"kms: DescribeKey of {key_id}: an answer without a key")
+            raise ProviderUnavailable(f"DescribeKey of {key_id}: an answer without a key")
         return metadata
 
     def _arn(self, answer: Mapping[str, Any]) -> str:
         """The key's ARN in an answer; anything else could not be told from another key later."""
         arn = answer.get("Arn", answer.get("KeyId"))
         if not isinstance(arn, str) or len(arn) > KEY_ID_CHARACTERS_MAX or ARN.match(arn) is None:
-            raise ProviderUnavailable("kms: the service does not answer with the ARN of a key")
+            raise ProviderUnavailable("the service does not answer with the ARN of a key")
         return arn
 
     def _check_ours(self, key_id: str) -> None:
         """Refuse the current key, and keys an answer "not found" would prove nothing about."""
         current = self.current_id("")
         if key_id == current:
-            raise KeyRefused(f"kms: {key_id} is the current key: rotate first")
+            raise KeyRefused(f"{key_id} is the current key: rotate first")
         ours, other = ARN.match(current), ARN.match(key_id)
         if ours is None or other is None:
-            raise KeyRefused(f"kms: {key_id} is not the ARN of a key")
+            raise KeyRefused(f"{key_id} is not the ARN of a key")
         elsewhere = self._config.endpoint_url is not None and other["region"] != ours["region"]
         if other["account"] != ours["account"] or elsewhere:
-            raise KeyRefused(f"kms: {key_id} belongs to another account or region than {current}")
+            raise KeyRefused(f"{key_id} belongs to another account or region than {current}")
 
     # -- calls -----------------------------------------------------------------------------------------------
 
@@ -262,11 +262,11 @@ class KmsProvider:
         except ClientError as error:
             raise _refusal(key_id, error) from None
         except NoRegionError:
-            raise KeyRefused("kms: no region: set storage.encryption.kms.region") from None
+            raise KeyRefused("no region: set storage.encryption.kms.region") from None
         except ParamValidationError:
-            raise KeyRefused(f"kms: {operation} with {key_id}: not a valid request") from None
+            raise KeyRefused(f"{operation} with {key_id}: not a valid request") from None
         except BotoCoreError as error:  # time-outs, connections, credentials that cannot be had
-            raise ProviderUnavailable(f"kms: {operation} with {key_id}: {type(error).__name__}") from None
+            raise ProviderUnavailable(f"{operation} with {key_id}: {type(error).__name__}") from None
         return answer
 
     def _client(self, key_id: str) -> Any:
@@ -279,7 +279,7 @@ class KmsProvider:
             client = self._clients.get(region)
             if client is None:
                 if len(self._clients) >= REGIONS_MAX:
-                    raise KeyRefused(f"kms: keys in more than {REGIONS_MAX} regions")
+                    raise KeyRefused(f"keys in more than {REGIONS_MAX} regions")
                 authorities = self._config.ca_path
                 if authorities is not None and not authorities.is_file():
                     raise KeyRefused(f"storage.encryption.kms.ca_path: {authorities}: there is no such file")
@@ -302,7 +302,7 @@ def _refusal(key_id: str, error: ClientError) -> KeyProviderError:
     """What a refusal means to us; the operation may also be that of the token service (AssumeRole)."""
     code = str(error.response.get("Error", {}).get("Code", "unknown"))[:64]
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    text = f"kms: {error.operation_name} with {key_id}: {code}"
+    text = f"{error.operation_name} with {key_id}: {code}"
     if code in _MISMATCHES:
         return KeyMismatch(f"{text}: what was wrapped does not open for this use")
     if code in _GONE:

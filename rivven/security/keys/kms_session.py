@@ -81,7 +81,7 @@ class _AssumedRole(CredentialProvider):  # type: ignore[misc]
                 raise KeyRefused(f"storage.encryption.kms.external_id: {error}") from None
         credentials = self._source.get_credentials()
         if credentials is None:
-            raise ProviderUnavailable("kms: no credentials to assume the role with")
+            raise ProviderUnavailable("no credentials to assume the role with")
         fetcher = AssumeRoleCredentialFetcher(
             self._sts, credentials, config.role_arn, extra_args=arguments, expiry_window_seconds=None
         )

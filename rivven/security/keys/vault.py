@@ -88,12 +88,12 @@ class VaultProvider:
             answer = self._session.post(f"{self._mount}/encrypt/{name}", body)
         except InvalidRequest as error:
             if error.says("encryption key not found"):
-                raise KeyGone(f"vault: there is no key {name}") from None
-            raise KeyRefused(f"vault: {name} does not encrypt with associated data") from None
+                raise KeyGone(f"there is no key {name}") from None
+            raise KeyRefused(f"{name} does not encrypt with associated data") from None
         blob = str(answer.get("ciphertext", "")).encode()
         found = _BLOB.fullmatch(blob)
         if found is None or len(blob) > BLOB_BYTES_MAX:
-            raise ProviderUnavailable(f"vault: encrypt with {name}: not as a transit engine answers")
+            raise ProviderUnavailable(f"encrypt with {name}: not as a transit engine answers")
         return WrappedKey(self.name, f"{name}:v{int(found['version'])}", blob)
 
     def unwrap(self, wrapped: WrappedKey, context: Mapping[str, str]) -> bytes:
@@ -104,8 +104,8 @@ class VaultProvider:
         if found is None or int(found["version"]) != version:
             key = self._read(name)
             if not key.oldest <= version <= key.latest:
-                raise KeyGone(f"vault: {name} has no version {version}")
-            raise KeyMismatch(f"vault: what {wrapped.key_id} is said to have wrapped is not of it")
+                raise KeyGone(f"{name} has no version {version}")
+            raise KeyMismatch(f"what {wrapped.key_id} is said to have wrapped is not of it")
         body = {"ciphertext": wrapped.blob.decode(), "associated_data": _associated(context)}
         try:
             answer = self._session.post(f"{self._mount}/decrypt/{name}", body)
@@ -116,7 +116,7 @@ class VaultProvider:
         except NotBase64:
             plain = b""
         if not 0 < len(plain) <= PLAIN_BYTES_MAX:
-            raise ProviderUnavailable(f"vault: decrypt with {name}: not as a transit engine answers")
+            raise ProviderUnavailable(f"decrypt with {name}: not as a transit engine answers")
         return plain
 
     def _not_opened(
@@ -124,17 +124,17 @@ class VaultProvider:
     ) -> KeyGone | KeyRefused | KeyMismatch:
         """Why a blob was refused. Raises KeyProviderError if asking for more fails."""
         if error.says("encryption key not found"):
-            return KeyGone(f"vault: there is no key {name}")
+            return KeyGone(f"there is no key {name}")
         if error.says("version is too new"):
-            return KeyGone(f"vault: {name} has no version {version}")
+            return KeyGone(f"{name} has no version {version}")
         if error.says("disallowed by policy"):
             key = self._read(name)
             if version < key.oldest:
-                return KeyGone(f"vault: version {version} of {name} was destroyed")
+                return KeyGone(f"version {version} of {name} was destroyed")
             return KeyRefused(
-                f"vault: version {version} of {name} may not decrypt any more (min_decryption_version)"
+                f"version {version} of {name} may not decrypt any more (min_decryption_version)"
             )
-        return KeyMismatch(f"vault: what {name}:v{version} wrapped does not open for this use")
+        return KeyMismatch(f"what {name}:v{version} wrapped does not open for this use")
 
     # -- lifecycle -------------------------------------------------------------------------------------------
 
@@ -144,7 +144,7 @@ class VaultProvider:
         self._session.post(f"{self._mount}/keys/{name}/rotate", {}, repeatable=False)
         after = self._read(name)
         if after.latest <= before.latest:
-            raise KeyRefused(f"vault: {name} was not rotated, it stays at version {before.latest}")
+            raise KeyRefused(f"{name} was not rotated, it stays at version {before.latest}")
         return f"{name}:v{after.latest}"
 
     def destroy(self, key_id: str) -> Destruction:
@@ -158,17 +158,17 @@ class VaultProvider:
         if version < key.oldest:
             return Destruction(complete=True)
         if version > key.latest:
-            raise KeyGone(f"vault: {name} has no version {version}")
+            raise KeyGone(f"{name} has no version {version}")
         if version == key.latest:
-            raise KeyRefused(f"vault: {key_id} is the current key: rotate first")
+            raise KeyRefused(f"{key_id} is the current key: rotate first")
         if key.oldest < version:
             raise KeyRefused(
-                f"vault: {key_id} cannot be destroyed before version {key.oldest}: the transit engine trims "
+                f"{key_id} cannot be destroyed before version {key.oldest}: the transit engine trims "
                 "from the oldest on"
             )
         self._trim(name, key, version + 1)
         if self._read(name).oldest <= version:
-            raise KeyRefused(f"vault: {key_id} is still there after it was trimmed")
+            raise KeyRefused(f"{key_id} is still there after it was trimmed")
         return Destruction(complete=True)
 
     def _trim(self, name: str, key: TransitKey, first: int) -> None:
@@ -181,7 +181,7 @@ class VaultProvider:
             self._session.post(f"{path}/config", limits)
             self._session.post(f"{path}/trim", {"min_available_version": first})
         except InvalidRequest:
-            raise KeyRefused(f"vault: the versions of {name} below {first} cannot be trimmed") from None
+            raise KeyRefused(f"the versions of {name} below {first} cannot be trimmed") from None
 
     def describe(self, key: str) -> list[KekInfo]:
         name = self._named(key)
@@ -205,7 +205,7 @@ class VaultProvider:
     def _named(self, key: str) -> str:
         name = key or self._key
         if _NAME.fullmatch(name) is None:
-            raise KeyGone("vault: a transit key's name is letters, digits, _, - and . only")
+            raise KeyGone("a transit key's name is letters, digits, _, - and . only")
         return name
 
     def _read(self, name: str) -> TransitKey:
@@ -213,16 +213,16 @@ class VaultProvider:
         try:
             answer = self._session.get(f"{self._mount}/keys/{name}")
         except KeyGone:
-            raise KeyGone(f"vault: there is no key {name}") from None
+            raise KeyGone(f"there is no key {name}") from None
         if answer.get("type") not in AEAD_TYPES or answer.get("derived"):
             raise KeyRefused(
-                f"vault: {name} is of a type that binds no associated data: make it with type aes256-gcm96 "
+                f"{name} is of a type that binds no associated data: make it with type aes256-gcm96 "
                 "and derived=false"
             )
         try:
             return _parse(answer)
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise ProviderUnavailable(f"vault: {name}: not as a transit engine answers") from None
+            raise ProviderUnavailable(f"{name}: not as a transit engine answers") from None
 
 
 def open_vault(config: EncryptionConfig) -> VaultProvider:
@@ -250,7 +250,7 @@ def _state(key: TransitKey, version: int) -> KekState:
 def _split(key_id: str) -> tuple[str, int]:
     found = _ID.fullmatch(key_id)
     if found is None:
-        raise KeyGone("vault: a KEK's id is NAME:vVERSION")
+        raise KeyGone("a KEK's id is NAME:vVERSION")
     return found["name"], int(found["version"])
 
 

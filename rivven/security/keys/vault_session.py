@@ -109,11 +109,11 @@ class VaultSession:
         except _Denied:
             fresh = self._token_after(token)
             if fresh is None:
-                raise KeyRefused(f"vault: {method} {path}: permission denied") from None
+                raise KeyRefused(f"{method} {path}: permission denied") from None
             try:
                 answer = self._request(method, path, body, fresh, attempts)
             except _Denied:
-                raise KeyRefused(f"vault: {method} {path}: permission denied") from None
+                raise KeyRefused(f"{method} {path}: permission denied") from None
         data = answer.get("data")
         return data if isinstance(data, dict) else {}
 
@@ -121,7 +121,7 @@ class VaultSession:
         self, method: str, path: str, body: Mapping[str, object] | None, token: str, attempts: int
     ) -> dict[str, Any]:
         """One request; raises KeyProviderError."""
-        what = f"vault: {method} {path}"
+        what = f"{method} {path}"
         headers = {"X-Vault-Token": token} if token else {}
         for attempt in range(1, attempts + 1):
             try:
@@ -198,9 +198,9 @@ class VaultSession:
         try:
             answer = self._request("post", path, body, "", ATTEMPTS)
         except (_Denied, InvalidRequest):
-            raise KeyRefused(f"vault: {path}: the login was refused") from None
+            raise KeyRefused(f"{path}: the login was refused") from None
         except KeyGone:
-            raise KeyRefused(f"vault: {path}: nothing is mounted there") from None
+            raise KeyRefused(f"{path}: nothing is mounted there") from None
         return _auth_of(answer)
 
     def _described(self, token: str) -> dict[str, Any]:
@@ -218,7 +218,7 @@ class VaultSession:
     def _keep(self, granted: dict[str, Any]) -> str:
         token, lease = granted.get("client_token"), granted.get("lease_duration", 0)
         if not isinstance(token, str) or not token or not isinstance(lease, int):
-            raise ProviderUnavailable("vault: a login without a token, not as a Vault server answers")
+            raise ProviderUnavailable("a login without a token, not as a Vault server answers")
         with self._lock:
             self._token, self._lease = token, float(lease)
             self._renewable = bool(granted.get("renewable"))
