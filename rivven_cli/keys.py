@@ -42,6 +42,7 @@ _TOPIC_COLUMNS = (
     "plain_segments",
     "plaintext_history",
     "newest_percent",
+    "problem",
 )
 
 _topic = click.option("--topic", metavar="NAME", required=True, help="The topic.")

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
@@ -27,7 +27,7 @@ from rivven.security.keys.erasure import Erasure, MalformedErasure, OldKek, boun
 from rivven.security.keys.erasure_certificate import timestamp
 from rivven.security.keys.erasure_files import ErasureFiles
 from rivven.security.keys.erasure_signing import ErasureSigning
-from rivven.security.keys.inventory import KeyInventory, TopicKeyUse, take_inventory
+from rivven.security.keys.inventory import KeyInventory, Stored, TopicKeyUse, take_inventory
 from rivven.security.keys.keks import Keks, due
 from rivven.security.keys.key_store import StoredTopic
 from rivven.security.keys.operations import (
@@ -53,8 +53,8 @@ SHRED_SECONDS_MAX = 100.0
 AGE_CHECK_SECONDS = 3_600.0
 """Between two looks at the age of KEKs, which is counted in days."""
 
-INVENTORY_SECONDS = 60.0
-"""Between two counts for metrics: each looks at every segment."""
+COUNT_SECONDS = 300.0
+"""Between two counts for metrics: each asks the provider once for each named key."""
 
 _log = logging.getLogger("rivven.keys")
 
@@ -125,7 +125,7 @@ class KeyOperations:
             self._shredder.resume(erasure)
             self._tasks.spawn(self._shredder.insist(), "shredding")
         self._tasks.spawn(self._follow_age(), "age of keys")
-        self._tasks.spawn(self._count(), "count of keys")
+        self._tasks.spawn(self._keep_counting(), "count of keys")
 
     # -- looking ---------------------------------------------------------------------------------------------
 
@@ -140,28 +140,55 @@ class KeyOperations:
         return self._shredder.problem
 
     async def inventory(self) -> KeyInventory:
-        """Every KEK and topic key, and what is sealed under them. Raises KeyProviderError."""
-        described = await self._keks.described()
-        known = await self._keks.known(described)
-        rewriting = set(self._topic_keys.rewriting())
+        """Every KEK and topic key, and what is sealed under them. Raises KeyProviderError.
+
+        It looks at every segment, so that logs not used since the start are opened: only for who asks.
+        """
+        topics = list(self._metadata.image.topics.values())
+        return await self._taken([(topic, *await self._topics.sealed(topic)) for topic in topics])
+
+    async def _glance(self) -> KeyInventory:
+        """The same without a look at segments: the bytes of a topic count as sealed under its newest key.
+
+        Good enough for KEKs, as one wraps all keys of a topic; it becomes metrics.
+        """
+        topics = list(self._metadata.image.topics.values())
         stored = self._topic_keys.stored()
-        topics = [
-            await self._use(topic, stored.get(topic.topic_id), topic.topic_id in rewriting)
-            for topic in list(self._metadata.image.topics.values())
-        ]
-        found = take_inventory(self._keks.provider.name, described, known, topics, self._keks.metadata_kek)
+        found = await self._taken(
+            [
+                (topic, {stored[topic.topic_id].key_ids[-1].hex(): self._topics.size(topic)}, False)
+                for topic in topics
+                if topic.topic_id in stored
+            ]
+        )
         self._metrics.keys_counted(
             Counter(one.state for one in found.keks),
             topic_keys=sum(one.topic_keys for one in found.keks),
             older_topic_keys=found.older_keys,
             newest_percent=found.newest_percent,
-            plain_bytes=found.plain.stored_bytes,
         )
         return found
 
-    async def _use(self, topic: Topic, stored: StoredTopic | None, rewriting: bool) -> TopicKeyUse:
+    async def _taken(self, topics: Sequence[tuple[Topic, Mapping[str | None, Stored], bool]]) -> KeyInventory:
+        described = await self._keks.described()
+        known = await self._keks.known(described)
+        rewriting = set(self._topic_keys.rewriting())
+        stored = self._topic_keys.stored()
+        uses = [
+            self._use(topic, stored.get(topic.topic_id), sealed, plain, topic.topic_id in rewriting)
+            for topic, sealed, plain in topics
+        ]
+        return take_inventory(self._keks.provider.name, described, known, uses, self._keks.metadata_kek)
+
+    def _use(
+        self,
+        topic: Topic,
+        stored: StoredTopic | None,
+        sealed: Mapping[str | None, Stored],
+        plain: bool,
+        rewriting: bool,
+    ) -> TopicKeyUse:
         config = self._metadata.topic_config(topic)
-        sealed, plain = await self._topics.sealed(topic)
         keks = {} if stored is None else {one.hex(): stored.wrapped.key_id for one in stored.key_ids}
         return TopicKeyUse(
             topic.name,
@@ -173,6 +200,7 @@ class KeyOperations:
             sealed,
             plain,
             rewriting,
+            self._topic_keys.failure(topic.topic_id),
         )
 
     def progress(self) -> Sequence[RewriteProgress]:
@@ -189,7 +217,9 @@ class KeyOperations:
     async def rotate(self, name: str) -> Rotated:
         """A new KEK, in effect at once. Raises RivvenError."""
         with self._alone("a rotation"):
-            return await self._keks.rotate(name)
+            made = await self._keks.rotate(name)
+            await self._count()
+        return made
 
     async def rewrap(self) -> Rewrapped:
         """Everything under the newest KEK of its name. Raises RivvenError when one key was not."""
@@ -202,7 +232,7 @@ class KeyOperations:
             raise StorageFailed(
                 f"{report.moved} keys were rewrapped, {len(report.failed)} were not: {report.failed[0]}"
             )
-        found = await self.inventory()
+        found = await self._glance()
         retirable = tuple(one.key_id for one in found.keks if one.retirable)
         return Rewrapped(report.moved, report.unchanged, retirable)
 
@@ -313,6 +343,7 @@ class KeyOperations:
                 signed=True,
             )
         )
+        await self._count()
         return content
 
     async def certificates(self) -> Sequence[CertificateEntry]:
@@ -389,12 +420,16 @@ class KeyOperations:
         return AuditEvent("key_change", "rotate", f"kek:{name}", result, reason=reason, details=details)
 
     async def _count(self) -> None:
+        """Bring the metrics up to date; what cannot be counted now is counted later."""
+        try:
+            await self._glance()
+        except (RivvenError, OSError) as error:
+            _log.debug("keys cannot be counted: %s", error)
+
+    async def _keep_counting(self) -> None:
         while True:
-            try:
-                await self.inventory()
-            except (RivvenError, OSError) as error:
-                _log.debug("keys cannot be counted: %s", error)
-            await asyncio.sleep(INVENTORY_SECONDS)
+            await self._count()
+            await asyncio.sleep(COUNT_SECONDS)
 
     # -- rules -----------------------------------------------------------------------------------------------
 

@@ -80,6 +80,7 @@ class TopicKeysInfo(BaseModel):
     plaintext_history: bool = Field(description="Some of it was once stored unencrypted.")
     newest_percent: float = Field(description="Bytes under the newest topic key, percent.")
     reencrypting: bool
+    problem: str = Field(description="Why its keys cannot be had now; empty when they are here.")
 
 
 class RotateRequest(Input):
@@ -429,6 +430,7 @@ def _topic(use: TopicKeyUse) -> TopicKeysInfo:
         plaintext_history=use.plaintext_history,
         newest_percent=use.newest_percent,
         reencrypting=use.rewriting,
+        problem=use.problem,
     )
 
 

@@ -127,12 +127,6 @@ class MetadataKey:
         key_file.replace_plain(self._files, self._path, json.dumps(content, indent=1).encode() + b"\n")
 
 
-def bootstrap_provider(files: Files, path: str) -> str | None:
-    """Which provider the file names, None without a file. Raises KeyProviderError."""
-    content = _read(files, path)
-    return None if content is None else str(content["provider"])
-
-
 def _read(files: Files, path: str) -> dict[str, Any] | None:
     with disk_failures(path):
         if not files.exists(path):

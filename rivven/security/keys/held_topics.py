@@ -222,8 +222,10 @@ class HeldTopics:
         for topic in waiting:
             if outage is not None:
                 topic.failure = topic.failure or str(outage)
-        reason = waiting[0].refused or waiting[0].failure
-        _log.error("no keys for %d topic(s), which cannot be used until there are: %s", len(waiting), reason)
+        if outage is not None:
+            _log.error(
+                "no keys for %d topic(s), which cannot be used until there are: %s", len(waiting), outage
+            )
 
     async def _settle_noting(self, topic: HeldTopic) -> None:
         try:
@@ -231,6 +233,8 @@ class HeldTopics:
         except ProviderUnavailable:
             raise
         except KeyProviderError as error:
+            if str(error) != topic.failure:
+                _log.error("topic %s has no keys: %s", topic.topic_id, error)
             topic.failure = str(error)
 
     async def _retry(self) -> None:

@@ -45,6 +45,8 @@ class TopicKeyUse:
     """Topic key id to what is sealed under it; None for what is stored in plain."""
     plaintext_history: bool
     rewriting: bool = False
+    problem: str = ""
+    """Why its keys cannot be had; empty when they are here."""
 
     @property
     def total(self) -> Stored:

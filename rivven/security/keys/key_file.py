@@ -16,7 +16,7 @@ from struct import Struct
 from typing import Final
 
 from rivven.log import framed_file
-from rivven.log.files import File, Files, OpenMode, OsFile, OsFiles
+from rivven.log.files import File, Files, Lock, OpenMode, OsFile, OsFiles
 from rivven.security.keys.provider import KeyRefused, ProviderUnavailable
 
 VERSION: Final = 1
@@ -40,7 +40,16 @@ class KeyFileRefused(KeyRefused):
 
 
 class PrivateFiles(OsFiles):
-    """The real file system, for keys: a file that other users can read or write is not opened."""
+    """The real file system, for keys: a file that other users can read or write is not opened, and nothing
+    is locked, and so nothing changed, in a directory where they could put files of their own."""
+
+    def lock(self, path: str) -> Lock | None:
+        directory = os.path.dirname(path) or "."
+        if stat.S_IMODE(os.stat(directory).st_mode) & 0o022:
+            raise KeyFileRefused(
+                f"{directory}: other users can change it: chmod 700 {directory}, or name a directory below it"
+            )
+        return super().lock(path)
 
     def open(self, path: str, mode: OpenMode) -> File:
         fd = os.open(path, _FLAGS[mode] | os.O_CLOEXEC, 0o600)

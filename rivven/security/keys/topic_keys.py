@@ -9,7 +9,7 @@ is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, NamedTuple
@@ -216,14 +216,6 @@ class TopicKeys:
             self._data_keys.forget(topic_id)
             if self._held.topics.get(topic_id) is topic:
                 del self._held.topics[topic_id]
-
-    async def forget_others(self, existing: Iterable[UUID]) -> list[UUID]:
-        """Forget every topic that does not exist any more: a crash may have come between its deletion and
-        `forget`. Returns their ids. Raises KeyProviderError."""
-        orphans = sorted(set(self._held.topics) - set(existing))
-        for topic_id in orphans:
-            await self.forget(topic_id)
-        return orphans
 
     def rewriting(self) -> list[UUID]:
         """Topics whose re-encryption was asked for and is not complete; survives a restart."""

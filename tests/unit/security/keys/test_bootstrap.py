@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from rivven.security.keys.bootstrap import MetadataKey, bootstrap_provider
+from rivven.security.keys.bootstrap import MetadataKey
 from rivven.security.keys.key_file import KeyFileRefused
 from rivven.security.keys.provider import KeyGone, KeyMismatch, KeyProviderError, KeyRefused
 from rivven.testing.canary import leaks
@@ -24,13 +24,11 @@ def loaded(files: CrashFiles, provider: ScriptedProvider, cluster: str = "c") ->
 
 def test_the_same_keys_come_back_and_each_purpose_has_its_own() -> None:
     files, provider = CrashFiles(), ScriptedProvider()
-    assert bootstrap_provider(files, PATH) is None
     assert MetadataKey.load(files, PATH, provider, "c") is None
     first = loaded(files, provider)
     second = loaded(files, provider)
     assert first.journal_key() == second.journal_key() != first.secrets_key() == second.secrets_key()
     assert len(first.journal_key()) == len(first.secrets_key()) == 32
-    assert bootstrap_provider(files, PATH) == "file"
 
 
 def test_derived_keys_are_those_of_earlier_versions() -> None:

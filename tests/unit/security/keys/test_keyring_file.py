@@ -335,3 +335,14 @@ def test_the_file_system_of_keys_is_the_ordinary_one_but_for_open_files(private_
             files.open(path, mode)  # type: ignore[arg-type]
     os.chmod(path, 0o600)
     assert files.open(path, "read").read(9, 0) == b"x"
+
+
+def test_a_directory_that_others_can_change_is_refused_by_name(private_path: Path) -> None:
+    provider = open_keyring(EncryptionConfig(key_directory=private_path))
+    made = provider.create()
+    for mode in (0o770, 0o702):
+        private_path.chmod(mode)
+        with pytest.raises(KeyFileRefused, match=f"^{private_path}: other users can change it: chmod 700"):
+            provider.rotate("")
+    private_path.chmod(0o755)
+    assert provider.current_id("") == made != provider.rotate("")

@@ -149,17 +149,6 @@ async def test_a_forgotten_topic_opens_nothing_even_from_its_file(world: World) 
         assert keys.kek_ids() == {world.metadata_key.kek_id} and keys.open_topics == 0
 
 
-async def test_topics_that_do_not_exist_any_more_are_forgotten(world: World) -> None:
-    other = uuid4()
-    async with world.broker() as keys:
-        await keys.prepare({TOPIC: "", other: ""})
-    async with world.broker() as keys:
-        assert await keys.forget_others([other]) == [TOPIC]
-        assert not world.files.exists(PATH)
-        await keys.prepare({other: ""})
-        keys.create(other, 0)
-
-
 async def test_what_was_asked_to_be_rewritten_is_known_after_a_restart(world: World) -> None:
     async with world.broker() as keys:
         await keys.prepare({TOPIC: ""})
