@@ -7,13 +7,15 @@ before the file goes, and both are there only after a crash in between. It must 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rivven.log.files import Files
 from rivven.security.keys import key_file
 from rivven.security.keys.key_file import KeyFileRefused, disk_failures
-from rivven.security.keys.key_store import KeyStore
 from rivven.security.keys.public_keys import PublicKeys
+
+if TYPE_CHECKING:  # a start without encryption does not import it
+    from rivven.security.keys.key_store import KeyStore
 
 TOKEN_HASH: Final = "token-hash"  # noqa: S105 - a name
 SCRAM_DECOY: Final = "scram-decoy"
