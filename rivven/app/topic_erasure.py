@@ -19,8 +19,8 @@ from rivven.replication.replicas import Replicas
 from rivven.security.keys.erasure import ErasedPartition, ErasedSegment, partition_of
 from rivven.security.keys.inventory import NOTHING, Stored
 
-PARTITIONS_PER_TURN = 32
-"""Partitions looked at before other tasks get a turn: segments not used yet are read, one block each."""
+PARTITIONS_PER_TURN = 8
+"""Partitions looked at before other tasks get a turn: logs not used yet are opened, some 0.3 ms each."""
 
 FILES_SECONDS_MAX = 60.0
 """How long files of a deleted topic may take to go; then the erasure is tried again."""
@@ -70,6 +70,11 @@ class TopicErasure:
             if count % PARTITIONS_PER_TURN == PARTITIONS_PER_TURN - 1:
                 await asyncio.sleep(0)
         return found
+
+    def size(self, topic: Topic) -> Stored:
+        """Its stored bytes, as every log knows them without being opened; segments are not counted."""
+        partitions = self._replicas.partitions_of(topic.name)
+        return Stored(0, sum(partition.log.size_bytes for partition in partitions))
 
     async def sealed(self, topic: Topic) -> tuple[dict[str | None, Stored], bool]:
         """What is sealed under each topic key (None: in plain), and whether there is a plaintext history."""

@@ -225,7 +225,6 @@ class Metrics:
         topic_keys: int,
         older_topic_keys: int,
         newest_percent: float,
-        plain_bytes: int,
     ) -> None:
         """Keys of encryption at rest were counted; `keks` by their state."""
         for state in KEK_STATES:
@@ -233,7 +232,6 @@ class Metrics:
         self._topic_keys.set(topic_keys)
         self._older_topic_keys.set(older_topic_keys)
         self._newest_percent.set(newest_percent)
-        self._plain_bytes.set(plain_bytes)
 
     def watch_keys(
         self,
@@ -417,10 +415,8 @@ class Metrics:
             "rivven_topic_keys_older", "Keys of topics that are not under the newest key-encryption key."
         )
         self._newest_percent = self._read_gauge(
-            "rivven_keys_newest_percent", "Sealed bytes under the newest key-encryption keys, percent."
-        )
-        self._plain_bytes = self._read_gauge(
-            "rivven_plain_bytes", "Stored bytes that are not encrypted, where there are keys."
+            "rivven_keys_newest_percent",
+            "Bytes of encrypted topics under the newest key-encryption keys, percent.",
         )
         self._reencrypted = self._read_gauge(
             "rivven_reencryption_done_bytes", "Bytes of topics in re-encryption that are done."

@@ -54,6 +54,9 @@ class Topics:
     async def partitions(self, topic: Any) -> list[ErasedPartition]:
         return [partition_of(0, self.plain, [ErasedSegment(0, 9, 90, None if self.plain else "aa")])]
 
+    def size(self, topic: Any) -> Stored:
+        return Stored(0, 90 if topic.topic_id == ORDERS else 10)
+
     async def sealed(self, topic: Any) -> tuple[dict[str | None, Stored], bool]:
         return {None: Stored(1, 90)}, self.plain
 
@@ -333,14 +336,20 @@ class TestTheRest:
 
     async def test_counts_reach_the_metrics(self, site: Site) -> None:
         async with site.process() as operations:
-            await operations.rotate("")
-            await operations.rewrap()
-            site.topics.plain = True
-            found = await operations.inventory()
-            assert found.older_keys == 0
+            made = await operations.rotate("")
             assert site.metric("rivven_keks")["enabled",] == 2
-            assert site.metric("rivven_topic_keys") == {(): 2}
-            assert site.metric("rivven_plain_bytes") == {(): 270}
+            assert site.metric("rivven_topic_keys") == site.metric("rivven_topic_keys_older") == {(): 2}
+            assert site.metric("rivven_keys_newest_percent") == {(): 0}
+            site.world.provider.failure = lambda call, use: (
+                KeyProviderError("denied") if call == "wrap" and use.get("topic") == str(LOGS) else None
+            )
+            with pytest.raises(StorageFailed):
+                await operations.rewrap()
+            site.fails()
+            assert (await operations.rewrap()).retirable == (made.previous_id,)
+            assert site.metric("rivven_keys_newest_percent") == {(): 100}
+            found = await operations.inventory()
+            assert (found.older_keys, found.plain.stored_bytes) == (0, 270)
 
     async def test_a_rewrap_that_missed_keys_says_so(self, site: Site) -> None:
         async with site.process() as operations:
