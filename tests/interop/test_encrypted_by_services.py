@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import KafkaException
 
 from tests.conformance.encrypted import MARKERS, EncryptedUse, encryption, key_directory, marked_files
+from tests.conformance.keys_commands import KeysCommand
 from tests.conformance.process import metric
 from tests.shipped.broker import BrokerDidNotStart, ShippedBroker
 from tests.shipped.connection import Account
@@ -191,6 +192,31 @@ def test_a_key_that_is_not_there_ends_the_start_at_once(broker: ShippedBroker, s
     assert service.missing_says in refused(broker)
     assert time.monotonic() - begun < 8, "no waiting for what waiting does not cure"
     assert not (broker.data / "encryption.key").exists()
+
+
+def test_a_topic_is_shredded_as_far_as_the_service_confirms(broker: ShippedBroker, service: Service) -> None:
+    service.rotate()  # a history from before this broker
+    broker.change(storage=service.section)
+    use = EncryptedUse(broker.start())
+    for topic in ("gone", "kept"):
+        use.create(topic)
+        use.produce(topic, 5)
+    keys = KeysCommand(broker)
+    first = keys.current_kek()
+    keys("rotate")
+    second = keys.current_kek()
+    assert second != first
+    made = keys.json("shred", "--topic", "gone", "--yes", "--certificate", "c.json")
+    assert keys.current_kek() not in (first, second)
+    states = {one["key_id"]: one["state"] for one in keys.json("list")["keys"]}
+    if service.section["encryption"]["key_source"] == "vault":
+        assert (made["state"], made["pending_until"]) == ("complete", None)
+        assert states[first] == states[second] == "destroyed"
+    else:
+        assert made["state"] == "pending" and made["pending_until"]
+        assert states[first] == states[second] == "pending-destruction"
+    broker.restart()
+    assert len(use.read("kept")) == 5
 
 
 def test_a_topic_may_name_a_key_of_its_own(broker: ShippedBroker, service: Service) -> None:

@@ -16,7 +16,7 @@ from uuid import UUID
 from rivven.clock import Clock
 from rivven.errors import RivvenError, StorageFailed
 from rivven.security.keys.erasure import Erasure, Step
-from rivven.security.keys.provider import BuiltInProvider, KeyGone
+from rivven.security.keys.provider import BuiltInProvider, KeyGone, KeyRefused
 
 RETRY_SECONDS_MIN: Final = 1.0
 RETRY_SECONDS_MAX: Final = 60.0
@@ -168,19 +168,29 @@ class Shredder:
         self._check_unused()
 
     async def _destroy(self, erasure: Erasure) -> None:
-        for kek in erasure.old_keks:
-            if kek.done:
-                continue
-            self._check_unused()
-            try:
-                found = await asyncio.to_thread(self._provider.destroy, kek.key_id)
-                until_ms = None if found.complete else found.until_ms
-                if not found.complete and until_ms is None:
-                    raise StorageFailed(f"the provider does not say when {kek.key_id} will be destroyed")
-            except KeyGone:
-                until_ms = None  # destroyed before a crash, or by its owner
-            assert self.running is not None
-            await self._keep(self.running.with_destroyed(kek.key_id, until_ms))
+        waiting = [kek.key_id for kek in erasure.old_keks if not kek.done]
+        while waiting:
+            refused: dict[str, KeyRefused] = {}
+            for key_id in waiting:
+                try:
+                    await self._destroy_one(key_id)
+                except KeyRefused as error:  # a transit engine wants older versions to go first
+                    refused[key_id] = error
+            if len(refused) == len(waiting):
+                raise next(iter(refused.values()))
+            waiting = list(refused)
+
+    async def _destroy_one(self, key_id: str) -> None:
+        self._check_unused()
+        try:
+            found = await asyncio.to_thread(self._provider.destroy, key_id)
+            until_ms = None if found.complete else found.until_ms
+            if not found.complete and until_ms is None:
+                raise StorageFailed(f"the provider does not say when {key_id} will be destroyed")
+        except KeyGone:
+            until_ms = None  # destroyed before a crash, or by its owner
+        assert self.running is not None
+        await self._keep(self.running.with_destroyed(key_id, until_ms))
 
     def _check_unused(self) -> None:
         assert self.running is not None

@@ -278,6 +278,37 @@ async def test_a_provider_that_makes_no_new_key_destroys_none() -> None:
     assert world.keks == {"k1": "alive", "k2": "alive"}
 
 
+async def test_a_provider_that_wants_another_order_gets_it() -> None:
+    """As transit engines do, which trim versions from the oldest on."""
+    world = World()
+    destroy = world.destroy
+
+    def oldest_first(key_id: str) -> Destruction:
+        if key_id == "k2" and world.keks["k1"] == "alive":
+            raise KeyRefused("k1 goes first")
+        return destroy(key_id)
+
+    world.destroy = oldest_first  # type: ignore[method-assign]
+    shredder = world.process()
+    await shredder.begin(an_erasure("k2", "k1"))
+    await shredder.finish()
+    world.check()
+
+
+async def test_what_a_provider_refuses_for_good_is_not_tried_for_ever() -> None:
+    world = World()
+    tries = []
+
+    def never(key_id: str) -> Destruction:
+        tries.append(key_id)
+        raise KeyRefused("not allowed")
+
+    world.destroy = never  # type: ignore[method-assign]
+    with pytest.raises(KeyRefused, match="not allowed"):
+        await world.whole()
+    assert tries == ["k1", "k2"] and not world.certificates
+
+
 async def test_a_pending_destruction_without_a_date_is_no_proof() -> None:
     world = World()
     world.destroy = lambda key_id: Destruction(False, None)  # type: ignore[method-assign]
