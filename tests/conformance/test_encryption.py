@@ -5,18 +5,29 @@ What is missing or wrong at a start is looked at in more variety by tests/unit/a
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
+import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaException
 
+from rivven.config.load import load
+from rivven.security.keys.bootstrap import MetadataKey
+from rivven.security.keys.key_file import PrivateFiles
+from rivven.security.keys.key_store import open_key_store
+from rivven.security.keys.loader import load_provider
+from rivven.security.keys.provider import KeyContext
+from rivven.security.keys.secrets import AUDIT_SIGNING, SCRAM_DECOY, TOKEN_HASH, Secrets
+from rivven.testing.canary import leaks
 from tests.conformance.encrypted import MARKERS, EncryptedUse, encryption, key_directory, marked_files
 from tests.conformance.process import metric
-from tests.shipped.broker import BrokerDidNotStart, ShippedBroker
+from tests.shipped.broker import RIVVEN, BrokerDidNotStart, ShippedBroker
 from tests.shipped.connection import Account
 
 KEYS_EXIT_CODE = 8
@@ -61,6 +72,7 @@ def refused(broker: ShippedBroker) -> str:
 
 
 def test_clients_notice_nothing_over_restarts_and_kills(broker: ShippedBroker) -> None:
+    broker.change(audit={"output": [{"type": "file"}, {"type": "topic"}]})
     use = EncryptedUse(broker.start())
     use.create("t", 2, segment_bytes="4000")
     use.produce("t", 200)
@@ -186,6 +198,57 @@ def test_without_keys_a_topic_cannot_be_encrypted(broker: ShippedBroker) -> None
     with pytest.raises(KafkaException, match="this broker has no keys"):
         use.alter("t", "encryption.enabled", "true")
     assert not key_directory(broker).exists()
+
+
+def test_no_key_and_no_passphrase_is_said_or_stored_anywhere(broker: ShippedBroker, tmp_path: Path) -> None:
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("canary passphrase 7731\n")
+    passphrase.chmod(0o600)
+    sealed = encryption(file={"passphrase": f"file:{passphrase}"})
+    broker.change(storage=sealed, logging={"format": "human", "level": "debug"})
+    use = EncryptedUse(broker.start())
+    use.create("t")
+    use.produce("t", 5)
+    assert len(use.read("t")) == 5
+    with pytest.raises(KafkaException):
+        use.create("strange", encryption_key="nobodys")
+    host, port = broker.metrics_address()
+    said = {
+        "metrics": urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=10).read(),
+        "command line": Path(f"/proc/{broker.pid}/cmdline").read_bytes(),
+        "config show": subprocess.run(
+            [RIVVEN, "config", "show", broker.config_path], capture_output=True, timeout=30, check=True
+        ).stdout,
+    }
+    assert broker.stop() == 0
+    secrets = ["canary passphrase 7731", *keys_of(broker)]
+    assert len(secrets) >= 7
+    for directory in (broker.directory, broker.data, key_directory(broker)):
+        said |= {str(path): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    assert leaks(secrets, said) == []
+    assert leaks(secrets, said | {"control": secrets[-1]}) == [
+        f"plain of secret {len(secrets) - 1} in control"
+    ]
+
+
+def keys_of(broker: ShippedBroker) -> list[bytes]:
+    """Every key of a stopped broker, opened with what its configuration names."""
+    config = load(broker.config_path, {})
+    settings = config.storage.encryption
+    files, cluster = PrivateFiles(), broker.ready["cluster_id"]
+    provider = load_provider(settings, config.data_dir)
+    metadata_key = MetadataKey.load(files, f"{broker.data}/encryption.key", provider, cluster)
+    assert metadata_key is not None
+    store = open_key_store(files, str(key_directory(broker)), cluster, may_create=False)
+    secrets = Secrets(files, str(broker.data), os.urandom, store, metadata_key.secrets_key())
+    kept = [secrets.load(name) for name in (TOKEN_HASH, SCRAM_DECOY, AUDIT_SIGNING)]
+    rings = [
+        provider.unwrap(topic.wrapped, KeyContext(cluster).topic(topic.topic_id))
+        for topic in store.topics()[0].values()
+    ]
+    store.close()
+    found = [metadata_key.journal_key(), metadata_key.secrets_key(), *(one for one in kept if one)]
+    return found + [ring[-32:] for ring in rings]
 
 
 # -- the provider goes away while the broker runs ------------------------------------------------------------

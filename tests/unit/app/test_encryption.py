@@ -180,6 +180,31 @@ async def test_what_is_missing_is_named_and_nothing_is_made_in_its_place(
     assert await home.write_metadata(b"y") == [b"x"]
 
 
+@pytest.mark.parametrize(
+    "left",
+    [
+        {"data-keys/keyring"},
+        {"data-keys/keyring", "data-keys/keyring.lock", "data-keys/lock"},
+        {"data-keys/keyring", "data-keys/state"},
+    ],
+    ids=["keyring", "no state", "no bootstrap file"],
+)
+async def test_a_first_start_that_was_killed_is_finished_by_the_next(
+    home: Home, tmp_path: Path, left: set[str]
+) -> None:
+    """They are made in this order: keyring, key store, bootstrap file; each is durable before the next."""
+    await home.open()
+    await home.close()
+    for path in [*home.keys.rglob("*"), home.data / "encryption.key"]:
+        if path.is_file() and str(path.relative_to(tmp_path)) not in left:
+            path.unlink()
+    await home.open()
+    assert await home.write_metadata(b"x") == []
+    await home.close()
+    await home.open()
+    assert await home.write_metadata(b"y") == [b"x"]
+
+
 @pytest.mark.parametrize("name", ["data/encryption.key", "data-keys/keyring", "data-keys/state"])
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"RVKR\0\0old"], ids=["empty", "zeros", "old"])
 async def test_a_file_that_is_no_key_file_is_refused_by_name_and_left_alone(
