@@ -426,3 +426,34 @@ async def test_a_worn_key_asks_for_a_rewrite_and_a_spent_one_refuses_until_then(
     assert sealed.files.content(PATH)[:SEALED_HEADER_BYTES] != before
     await sealed.commit("t")
     assert await sealed.reopen() == records("s", "t")
+
+
+def stored_in(content: bytes) -> list[bytes]:
+    """The payloads of a sealed file as they are stored: nonce, sealed bytes, tag."""
+    found: list[bytes] = []
+    position = SEALED_HEADER_BYTES
+    while (frame := journal_frames.frame_at(content, position)) is not None:
+        found.append(frame[0])
+        position += journal_frames.FRAME.size + len(frame[0])
+    return found
+
+
+async def test_no_nonce_comes_back_over_cuts_crashes_and_a_restored_copy(sealed: Disk) -> None:
+    """One position is written again and again here: a nonce made from it would repeat at once."""
+    random_ = random.Random(7731)
+    seen: dict[tuple[bytes, bytes], bytes] = {}
+    copy = sealed.files.content(PATH)
+    for life in range(60):
+        if life % 3 == 0:
+            sealed.files.faults.append(Fault("write", errno.ENOSPC, written=random_.randrange(80)))
+            future = sealed.journal.append(records("refused"))
+            sealed.threads.run_until_idle()
+            assert isinstance((await asyncio.gather(future, return_exceptions=True))[0], JournalFailed)
+        await sealed.commit("same text")
+        content = sealed.files.content(PATH)
+        for stored in stored_in(content):
+            assert seen.setdefault((content[8:24], stored[:12]), stored) == stored
+        if life % 5 == 4:
+            sealed.files.put(PATH, copy)  # as a backup would, with the key of that file
+        await sealed.reopen(crash=life)
+    assert len(seen) > 100
