@@ -33,10 +33,15 @@ class StreamSink:
         return f"StreamSink({self._topic!r} at {self._settings.get('bootstrap.servers')!r})"
 
     def open(self) -> Opened:
+        self._producer = self._connect()
+        return Opened()
+
+    def _connect(self) -> Producer:
+        """A client with the settings, and what their files hold, as they are now."""
         from confluent_kafka import KafkaException, Producer
 
         try:
-            self._producer = Producer(
+            return Producer(
                 {
                     "enable.idempotence": "true",
                     "delivery.timeout.ms": str(int(DELIVERY_SECONDS_MAX * 1000)),
@@ -47,12 +52,10 @@ class StreamSink:
             )
         except KafkaException as error:
             raise SinkFailed(f"stream: {error.args[0].str()}") from None
-        return Opened()
 
     def write(self, lines: Sequence[Line], durable: bool) -> Sequence[AuditEvent]:
-        producer = self._producer
-        if producer is None:
-            raise SinkFailed("stream: not open")
+        producer = self._producer or self._connect()
+        self._producer = None  # after a failure with another one: authorities are read when it is made
         failures: list[str] = []
 
         def delivered(error: KafkaError | None, _message: Message) -> None:
@@ -66,6 +69,7 @@ class StreamSink:
             producer.purge()
             producer.flush(1)
             raise SinkFailed(f"stream: {failures[0] if failures else 'no acknowledgement in time'}")
+        self._producer = producer
         return ()
 
     def _produce(self, producer: Producer, line: Line, delivered: Any) -> None:

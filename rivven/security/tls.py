@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import ssl
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,6 +128,8 @@ def _as_file(content: bytes) -> Iterator[str]:
             file.flush()
             yield f"/proc/self/fd/{descriptor}"
         return
+    import tempfile  # with a dozen modules that a start on Linux does not need
+
     with tempfile.NamedTemporaryFile() as named:  # 0600, gone at the end
         named.write(content)
         named.flush()

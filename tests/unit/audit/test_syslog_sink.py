@@ -155,6 +155,23 @@ def test_a_certificate_that_is_not_trusted_is_a_failure(tmp_path: Path) -> None:
     server.close()
 
 
+def test_authorities_are_read_at_every_connection(tmp_path: Path) -> None:
+    """Who changes the server's authority restarts no broker."""
+    old, new = make_pki(tmp_path / "old"), make_pki(tmp_path / "new")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(new.certificate, new.key)
+    server = TcpServer(context)
+    made = sink(server.port, "tls", old.ca, "localhost")
+    sent = lines()
+    with pytest.raises(SinkFailed, match="syslog tls"):
+        made.write(sent, True)
+    old.ca.write_bytes(new.ca.read_bytes())
+    made.write(sent, True)
+    check(server.wait_for(3), sent)
+    made.close()
+    server.close()
+
+
 def test_no_server_is_a_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -217,10 +217,10 @@ def test_authorities_that_the_lists_contradict_are_not_taken(world: World) -> No
 
 
 def test_a_key_password_is_read_again(tmp_path: Path) -> None:
-    (tmp_path / "password").write_text("first")
+    (tmp_path / "password").write_text("canary-first")
     leaf = Authority().issue()
     leaf.write(tmp_path, "leaf")
-    (tmp_path / "leaf.key").write_bytes(leaf.encrypted_key_pem("first"))
+    (tmp_path / "leaf.key").write_bytes(leaf.encrypted_key_pem("canary-first"))
     tls = {
         "cert_path": tmp_path / "leaf.crt",
         "key_path": tmp_path / "leaf.key",
@@ -228,9 +228,12 @@ def test_a_key_password_is_read_again(tmp_path: Path) -> None:
     }
     section = TlsSection(TlsConfig.model_validate(tls), "server.tls")
     section.load(now_ms())
-    (tmp_path / "leaf.key").write_bytes(leaf.encrypted_key_pem("second"))
-    assert "key_password: does not open" in section.read_again(now_ms()).problems[0]
-    (tmp_path / "password").write_text("second")
+    (tmp_path / "leaf.key").write_bytes(leaf.encrypted_key_pem("canary-second"))
+    (problem,) = section.read_again(now_ms()).problems
+    assert "key_password: does not open" in problem
+    assert "canary" not in problem.replace(str(tmp_path), "")
+    assert "canary" not in repr(section.in_force)
+    (tmp_path / "password").write_text("canary-second")
     reload = section.read_again(now_ms())
     assert (reload.changed, reload.problems) == (("server.tls.cert_path",), ())
 
