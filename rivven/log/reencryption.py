@@ -93,7 +93,8 @@ class ReencryptionTotals:
 
 class Reencryptor:
     """Belongs to the event loop. `logs` is asked anew each round and must name every partition of the broker,
-    also those that are offline. `claims` is shared with the compactor, see there."""
+    also those that are offline. `claims` is shared with the compactor, see there: compaction of a partition
+    waits for its re-encryption."""
 
     def __init__(
         self,
