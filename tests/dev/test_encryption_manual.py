@@ -151,7 +151,7 @@ def test_restore_a_backup(encrypted: Keeper) -> None:
     encrypted.stops()
 
     for missing in ("data-keys/keyring", "data-keys", "data/encryption.key"):
-        encrypted.types("\n".join(put_back.splitlines()[:3]))
+        encrypted.types("\n".join(put_back.splitlines()[:4]))
         away = encrypted.directory / missing
         shutil.rmtree(away) if away.is_dir() else away.unlink()
         said = encrypted.types("rivven server --config /etc/rivven/rivven.yaml", code=KEYS_FAILED)
@@ -162,7 +162,11 @@ def test_restore_a_backup(encrypted: Keeper) -> None:
 def test_shred(encrypted: Keeper) -> None:
     encrypted.asks("topic create customer-4711")
     encrypted.asks("produce customer-4711 'forget me'")
-    encrypted.types("cp -a /var/lib/rivven-keys keys-backup")
+    encrypted.stops()
+    keep, put_back, read = scripts(RESTORE)
+    encrypted.types(keep)
+    start, consume = read.strip().splitlines()
+    encrypted.serves(start)
     look, shred, certificate, back_up = scripts(SHRED)
     assert "customer-4711" in encrypted.types(look)
     assert "is shredded: complete" in encrypted.types(shred)
@@ -172,7 +176,15 @@ def test_shred(encrypted: Keeper) -> None:
     encrypted.types(certificate.strip().splitlines()[1], code=16)
     encrypted.types(back_up)
     assert "customer-4711" not in encrypted.topics()
-    assert encrypted.asks("consume customers --from-beginning --count 1") == f"{MARKER}\n"
+    encrypted.stops()
+
+    # Data from before, keys from after: everything else is there again.
+    encrypted.types(put_back)
+    encrypted.serves(start)
+    assert encrypted.types(consume) == f"{MARKER}\n"
+    assert "forget me" not in encrypted.types(
+        "timeout 3 rivven --command-config admin.properties consume customer-4711 --from-beginning || true"
+    )
 
 
 @pytest.fixture
