@@ -139,6 +139,8 @@ def test_a_new_topic_key_begins_a_new_segment() -> None:
         b.commit(batch_of(b"3"))
         assert [key_of(b.files, name) for name in logs(b.files)] == [first, second]
         assert len(b.read_all()) == 3
+        kept = [segment.seal is not None for segment in b.log.usable().segments]
+        assert kept == [False, True], "the key of a closed segment is not held on to"
         files = b.stop()
     third = keys.renew(TOPIC)
     with broker(files, config=SEALED, keys=keys) as b:

@@ -70,9 +70,9 @@ def test_switched_off_once_is_remembered() -> None:
 
 def test_the_mark_is_durable_before_a_partition_is_used() -> None:
     keys = StaticSegmentKeys()
-    for cut_at in range(1, 60):
+    for cut_at in range(1, 160):
         files = CrashFiles()
-        files.cut_power_at = cut_at
+        files.cut_power_at = cut_at % 40 + 1
         with suppress(PowerCut), broker(files, config=SEALED, keys=keys) as b:
             b.commit(batch_of(b"1"))
         files.crash(random.Random(cut_at))

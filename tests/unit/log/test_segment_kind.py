@@ -127,6 +127,19 @@ def test_a_torn_first_write_leaves_an_empty_segment_that_is_begun_anew() -> None
             assert b.directory.was_clean and len(b.read_all()) == 1
 
 
+def test_a_header_without_a_batch_is_taken_away_even_if_nothing_follows() -> None:
+    content = written(1).content(SEGMENT)
+    with broker(config=SEALED, keys=KEYS) as b:
+        b.open(0)
+        files = b.stop(clean=False)
+    files.put(SEGMENT, content[:START])
+    for _ in range(2):
+        with broker(files, config=SEALED, keys=KEYS) as b:
+            assert b.log.usable().active.end_position == 0
+            files = b.stop()
+    assert files.content(SEGMENT) == b""
+
+
 def test_a_durable_header_that_is_damaged_is_refused() -> None:
     content = written(2, checkpoint_after=2).content(SEGMENT)
     for at in range(0, START, 3):
@@ -177,7 +190,7 @@ def test_indexes_are_rebuilt_and_point_to_frames() -> None:
     for name in names:
         files.put(f"{DIRECTORY}/{name}", b"")
     with broker(files, config=replace(SEALED, index_interval_bytes=0), keys=KEYS) as b:
-        for offset in range(9):
+        for offset in reversed(range(9)):
             found = b.run(b.log.read_cold(offset, 1, 9, at_least_one=True))
             assert (found.first_offset, found.next_offset) == (offset, offset + 1)
             assert found.size == SIZE - FRAME_OVERHEAD_BYTES
