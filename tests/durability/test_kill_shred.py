@@ -1,6 +1,7 @@
-"""kill -9 while a topic is shredded: it never began or it comes to its end, and nothing else is lost.
+"""kill -9 while a topic is shredded: it never began or it comes to its end, and nothing else is lost. And
+while keys are rotated and rewrapped: nothing is lost.
 
-All runs use one data directory and key store. `RIVVEN_KILL_RUNS` sets their number (4 in `make test`); its
+All runs use one data directory and key store. `RIVVEN_KILL_RUNS` sets their number (3 in `make test`); its
 number is the seed of a run.
 """
 
@@ -27,7 +28,7 @@ from tests.shipped.broker import ShippedBroker
 
 pytestmark = pytest.mark.durability
 
-RUNS = int(os.environ.get("RIVVEN_KILL_RUNS", "4"))
+RUNS = int(os.environ.get("RIVVEN_KILL_RUNS", "3"))
 RECORDS = 50
 KEEPER = "keeper"
 KILL_SECONDS = (0.0, 0.12)  # a whole erasure takes some 40 ms, more on a busy machine
@@ -118,6 +119,29 @@ def test_kill_while_shredding(site: Site, run: int) -> None:
     check(site)
 
 
+def rotate(web: Web) -> None:
+    with suppress(OSError):
+        for operation in ("rotate", "rewrap", "signing/erasure/rotate"):
+            web.post(f"/v1/keys/{operation}", {})
+
+
+@pytest.mark.parametrize("run", range(RUNS))
+def test_kill_while_rotating(site: Site, run: int) -> None:
+    chance = random.Random(f"rotate {run}")
+    asking = threading.Thread(target=rotate, args=(site.web,))
+    asking.start()
+    time.sleep(chance.uniform(*KILL_SECONDS))
+    site.broker.kill()
+    asking.join(30)
+    site.broker.start()
+    assert site.records(KEEPER) == RECORDS
+    assert site.web.post("/v1/keys/rewrap", {}).status == 200
+    shown = site.settled()
+    assert shown["newest_percent"] == 100
+    assert all(one["retirable"] for one in shown["keys"] if one["state"] == "enabled" and not one["current"])
+    assert len(site.web.get("/v1/keys/signing/erasure").json["items"]) >= 1
+
+
 def check(site: Site) -> None:
     """Everything that was shredded is gone and proved; everything else is there, under living keys."""
     shown = site.settled()
@@ -126,9 +150,12 @@ def check(site: Site) -> None:
     assert shown["newest_percent"] == 100
     entries = site.web.get("/v1/keys/certificates?limit=1000").json["items"]
     assert sorted(one["topic"] for one in entries) == sorted(site.shredded)
-    public = site.web.get("/v1/keys/signing/erasure").json["items"][0]["pem"].encode()
+    public = {
+        one["key_id"]: one["pem"].encode() for one in site.web.get("/v1/keys/signing/erasure").json["items"]
+    }
     for entry in entries:
-        fields = verify(site.web.get(f"/v1/keys/certificates/{entry['id']}").text, public).fields
+        content = site.web.get(f"/v1/keys/certificates/{entry['id']}")
+        fields = verify(content.text, public[content.json["signature"]["key_id"]]).fields
         assert (fields["state"], fields["topic"]["name"]) == ("complete", entry["topic"])
         assert sum(one["segment_count"] for one in fields["partitions"]) == 2
     assert site.records(KEEPER) == RECORDS
