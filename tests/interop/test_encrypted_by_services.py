@@ -90,7 +90,7 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             pytest.fail(reason)
         pytest.skip(reason)
     with OpenBao(program, directory) as bao, Relay(bao.url) as relay:
-        token = bao.token("operator")
+        token = bao.token("rivven-operator")
         yield Service(
             relay,
             vault_section(relay.url, token, directory),

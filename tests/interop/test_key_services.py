@@ -121,7 +121,7 @@ class TestOpenBao(Conformance):
     @pytest.fixture
     def subject(self, bao: OpenBao, connect: Connect) -> Iterator[Subject]:
         bao.renew_key(KEY)
-        token = bao.token("operator")
+        token = bao.token("rivven-operator")
         with Relay(bao.url) as relay:
             yield Subject(connect(relay.url, token), relay.outage, f"{KEY}:v77", (token,))
 
@@ -149,13 +149,13 @@ def test_the_brokers_policy_is_enough_for_the_broker_and_for_nothing_else(
     bao: OpenBao, connect: Connect
 ) -> None:
     bao.renew_key(KEY)
-    provider = connect(bao.url, bao.token("broker"))
+    provider = connect(bao.url, bao.token("rivven-broker"))
     wrapped = provider.wrap("", PLAIN, CONTEXT)
     assert provider.unwrap(wrapped, CONTEXT) == PLAIN
     for call in (lambda: provider.rotate(""), lambda: provider.current_id("other")):
         with pytest.raises(KeyRefused, match="permission denied"):
             call()
-    connect(bao.url, bao.token("operator")).rotate("")
+    connect(bao.url, bao.token("rivven-operator")).rotate("")
     with pytest.raises(KeyRefused, match="permission denied"):
         provider.destroy(wrapped.key_id)
     assert provider.unwrap(wrapped, CONTEXT) == PLAIN

@@ -19,28 +19,15 @@ import hvac
 import hvac.exceptions
 import requests
 
+from tests.dev.runbook import blocks
 from tests.shipped.scripted import Request, ScriptedServer
 
 ROOT_TOKEN = "root-token-of-a-test"
 KEY = "rivven"
+MANUAL = Path(__file__).parents[2] / "docs" / "encryption.md"
+HEADING = "KEKs in Vault and OpenBao"
 START_SECONDS_MAX = 60.0  # one or two seconds alone; CI machines are shared
 _POLL_SECONDS = 0.05
-
-POLICY = """
-path "transit/keys/rivven" { capabilities = ["read"] }
-path "transit/encrypt/rivven" { capabilities = ["update"] }
-path "transit/decrypt/rivven" { capabilities = ["update"] }
-"""
-"""What a broker needs."""
-OPERATOR_POLICY = (
-    POLICY
-    + """
-path "transit/keys/rivven/rotate" { capabilities = ["update"] }
-path "transit/keys/rivven/config" { capabilities = ["update"] }
-path "transit/keys/rivven/trim" { capabilities = ["update"] }
-"""
-)
-"""What `rivven keys rotate` and `shred` need beside it."""
 
 
 class OpenBao:
@@ -78,11 +65,32 @@ class OpenBao:
                 env=os.environ | {"HOME": str(self._directory)},
             )
         self._wait()
-        client = self.client()
-        client.sys.enable_secrets_engine("transit")
-        client.sys.create_or_update_policy("broker", POLICY)
-        client.sys.create_or_update_policy("operator", OPERATOR_POLICY)
-        self.make_key(KEY)
+        # The setup of the manual, typed.
+        commands, broker, operator = (
+            text for _, text in blocks(MANUAL, HEADING) if 'path "' in text or "bao " in text
+        )
+        (self._directory / "broker.hcl").write_text(broker)
+        (self._directory / "operator.hcl").write_text(operator)
+        self.types(commands)
+
+    def types(self, commands: str) -> None:
+        """Run lines of the command `bao` as the server's operator."""
+        path = f"{self._program.parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {
+            "PATH": path,
+            "BAO_ADDR": self.url,
+            "BAO_TOKEN": ROOT_TOKEN,
+            "HOME": str(self._directory),
+        }
+        done = subprocess.run(
+            ["sh", "-euc", commands],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self._directory,
+            env=os.environ | environment,
+        )
+        assert done.returncode == 0, f"{commands}: {done.stdout}{done.stderr}"
 
     def make_key(self, name: str, **options: object) -> None:
         self.client().adapter.post(f"v1/transit/keys/{name}", json={"type": "aes256-gcm96", **options})
@@ -101,12 +109,12 @@ class OpenBao:
         """End every token that a way to log in has given."""
         self.client().sys.revoke_prefix(f"auth/{method}/login")
 
-    def token(self, policy: str = "broker", **options: Any) -> str:
+    def token(self, policy: str = "rivven-broker", **options: Any) -> str:
         """A token of a policy."""
         made = self.client().auth.token.create(policies=[policy], **options)
         return str(made["auth"]["client_token"])
 
-    def approle(self, policy: str = "broker", **options: Any) -> tuple[str, str]:
+    def approle(self, policy: str = "rivven-broker", **options: Any) -> tuple[str, str]:
         """A role's id and secret id."""
         client = self.client()
         if "approle/" not in client.sys.list_auth_methods()["data"]:
@@ -116,7 +124,7 @@ class OpenBao:
         secret_id = client.auth.approle.generate_secret_id("broker")["data"]["secret_id"]
         return str(role_id), str(secret_id)
 
-    def kubernetes(self, reviewer: TokenReviewer, authority: Path, policy: str = "broker") -> None:
+    def kubernetes(self, reviewer: TokenReviewer, authority: Path, policy: str = "rivven-broker") -> None:
         """Logins of the service account `broker` of the namespace `rivven`."""
         client = self.client()
         client.sys.enable_auth_method("kubernetes")
