@@ -20,6 +20,7 @@ from rivven.app.first_start import store_first_admin
 from rivven.app.process import bound_allocator, raise_descriptor_limit, settle, settle_late_imports
 from rivven.config.models import Config
 from rivven.security.bootstrap import FirstAdmin, make_first_admin
+from rivven.tasks import Tasks
 
 _log = logging.getLogger("rivven.app")
 
@@ -94,17 +95,22 @@ async def _serve(config: Config, config_path: Path | None, ready_file: Path | No
 
 async def _start(broker: Broker, stop: asyncio.Event) -> bool:
     """Start, or give up when a signal comes first: a start may wait a minute for a key provider."""
-    starting, stopping = asyncio.ensure_future(broker.start()), asyncio.ensure_future(stop.wait())
+    tasks = Tasks()
+
+    async def give_up() -> None:
+        await stop.wait()
+        limit.reschedule(asyncio.get_running_loop().time())
+
     try:
-        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopping.cancel()
-        if not starting.done():
-            starting.cancel()
-            await asyncio.wait((starting,))
-    if starting.cancelled():
+        async with asyncio.timeout(None) as limit:
+            tasks.spawn(give_up(), "signals during the start")
+            await broker.start()
+    except TimeoutError:
+        if not limit.expired():
+            raise
         return False
-    starting.result()
+    finally:
+        await tasks.cancel_all()
     return True
 
 
