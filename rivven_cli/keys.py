@@ -106,7 +106,8 @@ def list_(session: Session, topics: bool, output: str) -> None:
     if output != "table":
         show_one(output, found)
         return
-    show_rows(output, found["keys"], _KEK_COLUMNS)
+    rows = [{**one, "name": one["name"] or "(default)"} for one in found["keys"]]
+    show_rows(output, rows, _KEK_COLUMNS)
     click.echo()
     facts = {"provider": found["provider"], "on the newest": f"{found['newest_percent']:g} %"}
     if found["plain_segments"]:
@@ -279,7 +280,10 @@ def verify_certificate(file: Path, public_key: Path, output: str) -> None:
     facts |= {name.replace("_", " "): fields[name] for name in chosen}
     facts["segments"] = sum(one["segment_count"] for one in fields["partitions"])
     facts["bytes"] = sum(one["stored_bytes"] for one in fields["partitions"])
-    facts["keys destroyed"] = [one["key_id"] for one in fields["key_encryption_keys"]]
+    facts["keys destroyed"] = [
+        one["key_id"] if one["destroyed"] else f"{one['key_id']} (from {one['destroyed_from']})"
+        for one in fields["key_encryption_keys"]
+    ]
     show_one(output, facts)
     for number, limit in enumerate(fields["does_not_cover"]):
         click.echo(f"{'does not cover:' if not number else '':<16}{limit}")

@@ -295,7 +295,7 @@ class TopicKeys:
             try:
                 if await self._rewrap_topic(topic, newest):
                     moved += 1
-                else:
+                elif topic.stored is not None:
                     unchanged += 1
             except ProviderUnavailable:
                 raise
