@@ -55,8 +55,8 @@ TOPIC_SETTINGS: dict[str, Setting] = table(
         type=Kind.STRING,
         default="",
         maximum=2_048,
-        doc="The provider's key that the next topic key is wrapped with, by the name it has there; empty for "
-        "the one of storage.encryption.",
+        doc="The provider's key that the topic's keys are wrapped with, by the name it has there; empty for "
+        "the one of storage.encryption. A change wraps them anew at once and rewrites no data.",
     ),
     Setting(
         name="file.delete.delay.ms",

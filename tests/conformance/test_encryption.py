@@ -184,7 +184,10 @@ def test_a_topic_may_differ_from_the_broker(broker: ShippedBroker) -> None:
         assert len(use.consume(topic, count)) == count
     with pytest.raises(KafkaException, match="gives no such key"):
         use.create("strange", encryption_key="nobodys")
+    keys = set((key_directory(broker) / "topics").iterdir())
+    use.delete("own")
     assert broker.stop() == 0
+    assert len(keys - set((key_directory(broker) / "topics").iterdir())) == 1, "its keys went with it"
     assert marked_files([broker.data], ["marker-sealed"]) == {}
     assert len(marked_files([broker.data], ["marker-in-plain"])) == 2
 
