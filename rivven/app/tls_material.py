@@ -70,8 +70,9 @@ class TlsMaterial:
         return found
 
     def server_chains(self) -> Mapping[str, tuple[bytes, ...]]:
-        """Those of them that are shown to clients."""
-        return {key: chain for key, chain in self.chains().items() if key.endswith(".cert_path")}
+        """Those of them that are shown to clients, by the keys of their pairs."""
+        end = ".cert_path"
+        return {key.removesuffix(end): chain for key, chain in self.chains().items() if key.endswith(end)}
 
     def follow(self, tasks: Tasks) -> None:
         """Follow the files of everything that was asked for, and warn of what ends soon."""

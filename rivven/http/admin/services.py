@@ -39,7 +39,7 @@ class ListenerView:
 @dataclass(frozen=True, slots=True)
 class BrokerView:
     """The broker as operators see it. `certificates` are the server's chains (DER) in force, by the
-    configuration keys of their files."""
+    configuration keys of their pairs."""
 
     version: str
     node_id: int

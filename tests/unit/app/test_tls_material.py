@@ -97,7 +97,7 @@ async def test_listeners_of_one_section_share_it_and_it_is_read_once(world: Worl
     assert world.section("one") is world.section("two") is world.tls.of_admin()
     assert world.section("mtls") is not world.section("one")
     assert world.section("mtls").where == "listeners.mtls.tls"
-    assert set(world.tls.server_chains()) == {"server.tls.cert_path", "listeners.mtls.tls.cert_path"}
+    assert set(world.tls.server_chains()) == {"server.tls", "listeners.mtls.tls"}
 
 
 async def test_the_admin_api_may_have_its_own(tmp_path: Path) -> None:
@@ -123,8 +123,8 @@ async def test_a_change_counts_for_every_section_that_names_the_file(world: Worl
     assert world.section("one").context() is not before[0]
     assert world.section("mtls").context() is not before[1]
     assert world.tls.server_chains() == {
-        "server.tls.cert_path": leaf.ders,
-        "listeners.mtls.tls.cert_path": leaf.ders,
+        "server.tls": leaf.ders,
+        "listeners.mtls.tls": leaf.ders,
     }
     assert world.metric("rivven_tls_reloads_total") == {
         ("server.tls", "success"): 1,
