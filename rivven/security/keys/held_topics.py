@@ -89,6 +89,10 @@ class HeldTopics:
         pause: Pause,
     ) -> None:
         self.topics: dict[UUID, HeldTopic] = {}
+        self.left_keks: frozenset[str] = frozenset()
+        """KEKs that everything was moved away from, perhaps to be destroyed: nothing is wrapped by them again
+        even if the provider, whose parts may learn of a rotation one after the other, would; until a rewrap
+        finds one of them the newest."""
         self.store = store
         self.provider = provider
         self._context = context
@@ -159,6 +163,10 @@ class HeldTopics:
 
         def job() -> StoredTopic:
             wrapped = self.provider.wrap(key_name, ring.encode(), context)
+            if wrapped.key_id in self.left_keks:
+                raise ProviderUnavailable(
+                    f"the key provider still wraps with {wrapped.key_id}, which was left"
+                )
             stored = StoredTopic(topic.topic_id, key_name, ring.key_ids, created_ms, wrapped, rewriting)
             self.store.write_topic(stored)
             return stored
@@ -191,7 +199,7 @@ class HeldTopics:
     async def settle(self, topics: Sequence[HeldTopic]) -> None:
         """Ask for the keys of these topics, and go on asking in the background for what was not had."""
         await self._try_to_settle(topics)
-        if not self._retrying and self.waiting:
+        if not self._retrying and not all(topic.settled for topic in topics):
             self._retrying = True
             self._tasks.spawn(self._retry(), "topic keys")
 

@@ -289,6 +289,7 @@ class TopicKeys:
         moved = int(await self._held.run(partial(self._metadata_key.rewrap, self._provider)))
         unchanged = 1 - moved
         failed: list[str] = []
+        self._held.left_keks -= set(newest.values())
 
         async def each(topic: HeldTopic) -> None:
             nonlocal moved, unchanged
@@ -304,6 +305,8 @@ class TopicKeys:
             on_progress(moved + unchanged + len(failed), len(topics) + 1)
 
         outage = await self._held.concurrently(topics, each)
+        self._held.left_keks |= before - set(newest.values()) - {self._metadata_key.kek_id}
+        await self._stored_what_was_wrapped()
         if outage is not None:
             failed.insert(0, str(outage))
         retirable = tuple(sorted(before - self.kek_ids()))
@@ -320,6 +323,12 @@ class TopicKeys:
             except KeyProviderError:
                 continue
         return found
+
+    async def _stored_what_was_wrapped(self) -> None:
+        """Wait until what the provider wrapped before this call is stored, and so is counted as in use."""
+        for topic in list(self._held.topics.values()):
+            async with topic.lock:
+                continue
 
     async def _rewrap_topic(self, topic: HeldTopic, newest: Mapping[str, str]) -> bool:
         async with topic.lock:

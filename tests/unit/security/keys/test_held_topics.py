@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from uuid import uuid4
@@ -11,7 +13,7 @@ import pytest
 
 from rivven.log.sealing import KeyUnavailable
 from rivven.security.keys.held_topics import CALLS_MAX, RETRY_SECONDS_MAX, RETRY_SECONDS_MIN
-from rivven.security.keys.provider import KeyProviderError, KeyRefused, ProviderUnavailable
+from rivven.security.keys.provider import KeyProviderError, KeyRefused, ProviderUnavailable, WrappedKey
 from rivven.security.keys.topic_keys import TopicKeys
 from rivven.testing.files import PowerCut
 from tests.unit.security.keys.key_world import PATH, TOPIC, InlineThreads, World, opens, sealed, until
@@ -225,3 +227,56 @@ async def change_keys(keys: TopicKeys, change: str) -> None:
             await keys.rewrap()
         case _:
             await keys.set_rewriting(TOPIC, True)
+
+
+# -- old KEKs that are about to be destroyed -----------------------------------------------------------------
+
+
+async def test_a_rewrap_waits_for_topics_that_are_just_being_made(world: World) -> None:
+    """Wrapped under the old KEK and not stored yet: nobody may believe that KEK to be unused."""
+    other, wrapped, go_on = uuid4(), threading.Event(), threading.Event()
+    real = world.provider.wrap
+
+    def slow(key: str, plain: bytes, context: Mapping[str, str]) -> WrappedKey:
+        result = real(key, plain, context)
+        if context.get("topic") == str(other):
+            wrapped.set()
+            go_on.wait(10)
+        return result
+
+    async with world.broker() as keys:
+        await keys.prepare({TOPIC: ""})
+        world.provider.wrap = slow  # type: ignore[method-assign]
+        making = asyncio.gather(keys.prepare({other: ""}))
+        await until(wrapped.is_set)
+        world.provider.wrap = real  # type: ignore[method-assign]
+        made = world.provider.keyring.rotate("")
+        rewrapping = asyncio.gather(keys.rewrap())
+        await asyncio.sleep(0.05)
+        assert not rewrapping.done()
+        go_on.set()
+        [report], _ = await asyncio.gather(rewrapping, making)
+        assert keys.kek_ids() == {made} and len(report.retirable) == 1
+        segment = sealed(keys, other)
+        world.provider.keyring.destroy(report.retirable[0])
+    async with world.broker() as keys:
+        await keys.prepare({other: ""})
+        assert opens(keys, segment)
+
+
+async def test_a_kek_that_was_left_wraps_nothing_again(world: World) -> None:
+    """A provider whose parts hear of a rotation late may wrap with the old KEK for a while."""
+    other = uuid4()
+    real = world.provider.wrap
+    async with world.broker() as keys:
+        await keys.prepare({TOPIC: ""})
+        old = world.provider.keyring.current_id("")
+        new = world.provider.keyring.rotate("")
+        assert (await keys.rewrap()).retirable == (old,)
+        world.provider.wrap = lambda *call: real(*call)._replace(key_id=old)  # type: ignore[method-assign]
+        await keys.prepare({other: ""})
+        assert "still wraps with" in keys.failure(other) and keys.kek_ids() == {new}
+        world.provider.wrap = real  # type: ignore[method-assign]
+        world.resume.release()
+        await until(lambda: keys.waiting_topics == 0)
+        assert opens(keys, sealed(keys, other))
