@@ -36,6 +36,22 @@ async def test_what_was_sealed_opens_in_the_next_life_with_one_call(world: World
     assert world.provider.calls == {"unwrap": 2}, "the metadata key and the topic key"
 
 
+async def test_a_start_asks_the_provider_once_for_each_topic(world: World) -> None:
+    topics = dict.fromkeys([uuid4() for _ in range(100)], "")
+    async with world.broker() as keys:
+        await keys.prepare(topics)
+        for topic in list(topics)[::10]:
+            await keys.renew(topic)
+        segments = [sealed(keys, topic) for topic in topics for _ in range(3)]
+    world.provider.calls.clear()
+    async with world.broker() as keys:
+        await keys.prepare(topics)
+        assert all(opens(keys, segment) for segment in segments)
+        for topic in topics:
+            keys.create(topic, 1)
+    assert world.provider.calls == {"unwrap": 101}, "and once for the metadata key"
+
+
 async def test_every_segment_has_its_own_key_and_incarnation(world: World) -> None:
     async with world.broker() as keys:
         await keys.prepare({TOPIC: ""})
