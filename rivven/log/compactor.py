@@ -43,6 +43,10 @@ FAILURE_PAUSE_MS = 300_000
 JOB_SECONDS_MAX = 3600.0
 """For one job of a pass: mapping or rewriting reads a few GiB at most, at tens of MB/s in the worst case."""
 
+SEALED_GROUP_BYTES_MAX = 1 << 30
+"""Merged into one encrypted segment: small batches nearly double when they are sealed, and positions end at
+2 GiB."""
+
 NICENESS = 10
 """The worker yields to the broker and to the workers that clients wait for."""
 
@@ -235,7 +239,10 @@ class Compactor:
         )
         end_offset = await self._map_keys(tag, view, plan, sources)
         done = 0
-        for group in group_segments(plan.segments, view.config.segment_bytes, end_offset):
+        segment_bytes = view.config.segment_bytes
+        if _is_sealed(view, sources):
+            segment_bytes = min(segment_bytes, SEALED_GROUP_BYTES_MAX)
+        for group in group_segments(plan.segments, segment_bytes, end_offset):
             if not await self._clean_group(tag, log, view, group, sources[done : done + len(group)]):
                 return None
             done += len(group)
@@ -276,8 +283,7 @@ class Compactor:
         """Rewrite one group and put it in place; False when the log has changed under it."""
         first, last = group[0], group[-1]
         path = compaction_swap.cleaned_path(view.directory, first.base_offset, tag)
-        # What was sealed never becomes plain, even when the topic no longer asks for it.
-        if view.config.encryption_enabled or any(fields[4] is not None for fields in sources):
+        if _is_sealed(view, sources):
             target = sealed_target(self._keys, log.topic_id, log.partition, path)
         else:
             target = plain_target(path)
@@ -310,3 +316,9 @@ class Compactor:
 
 def _rank(plan: CleaningPlan) -> tuple[bool, float]:
     return plan.urgent, plan.dirty_ratio
+
+
+def _is_sealed(view: CleanableView, sources: Sequence[SourceFields]) -> bool:
+    """Whether what is made of these is: what was sealed never becomes plain, even when the topic no longer
+    asks for it."""
+    return view.config.encryption_enabled or any(fields[4] is not None for fields in sources)

@@ -310,6 +310,19 @@ async def test_what_was_sealed_or_is_to_be_is_written_sealed(
     assert offsets == [2, 3]
 
 
+@pytest.mark.parametrize(("config", "merged"), [(CONFIG, 1), (ENCRYPTED, 2)], ids=["plain", "encrypted"])
+async def test_encrypted_segments_stay_below_what_positions_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: TopicConfig, merged: int
+) -> None:
+    monkeypatch.setattr("rivven.log.compactor.SEALED_GROUP_BYTES_MAX", 500)
+    log = SegmentsOnDisk(tmp_path, 1, config)
+    for key in (b"a", b"b", b"c", b"d"):
+        log.write(key * 100, b"x")
+    task = compactor(log, workers=InlineWorkers(), keys=StaticSegmentKeys())
+    assert await task.clean_dirtiest()
+    assert len(log.are_sealed()) == merged
+
+
 async def test_without_keys_an_encrypted_partition_waits_and_is_not_written_in_plain(tmp_path: Path) -> None:
     keys, clock = StaticSegmentKeys(), Time()
     sealed, plain = SegmentsOnDisk(tmp_path, 1), SegmentsOnDisk(tmp_path, 2, ENCRYPTED)
