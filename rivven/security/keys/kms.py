@@ -15,7 +15,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from botocore import xform_name
-from botocore.exceptions import BotoCoreError, ClientError, NoRegionError, ParamValidationError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+)
 
 from rivven.clock import Clock, SystemClock
 from rivven.config.storage import EncryptionConfig, KmsConfig
@@ -263,6 +269,9 @@ class KmsProvider:
             raise _refusal(key_id, error) from None
         except NoRegionError:
             raise KeyRefused("no region: set storage.encryption.kms.region") from None
+        except NoCredentialsError:
+            self.close()  # a client keeps that there were none, and an instance may still get them
+            raise ProviderUnavailable(f"{operation} with {key_id}: no credentials were found") from None
         except ParamValidationError:
             raise KeyRefused(f"{operation} with {key_id}: not a valid request") from None
         except BotoCoreError as error:  # time-outs, connections, credentials that cannot be had

@@ -68,6 +68,8 @@ class VaultSession:
         self._config = config
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
+        self._logging_in = threading.Lock()
+        """Held over a login: whoever finds the token ended waits for the new one."""
         self._ended = threading.Event()
         self._renewer: threading.Thread | None = None
         self._client: Any = None
@@ -159,24 +161,26 @@ class VaultSession:
     # -- the token -------------------------------------------------------------------------------------------
 
     def _current_token(self) -> str:
-        with self._lock:
-            token = self._token
-        return token or self._log_in()
+        with self._logging_in:
+            return self._token or self._log_in()
 
     def _token_after(self, refused: str) -> str | None:
         """Another token than the refused one, or None when there is none to be had now."""
-        with self._lock:
+        with self._logging_in:
             if self._token not in ("", refused):
                 return self._token
-            now = self._clock.monotonic()
-            if now - self._refused_at < LOGIN_PAUSE_SECONDS:
+            if self._clock.monotonic() - self._refused_at < LOGIN_PAUSE_SECONDS:
                 return None
-            self._refused_at = now
-        fresh = self._log_in()
+            self._refused_at = self._clock.monotonic()
+            try:
+                fresh = self._log_in()
+            except ProviderUnavailable:
+                self._refused_at = float("-inf")  # nobody has said no
+                raise
         return fresh if fresh != refused else None
 
     def _log_in(self) -> str:
-        """A new token; raises KeyProviderError."""
+        """A new token; raises KeyProviderError. The caller holds `_logging_in`."""
         auth = self._config.auth
         try:
             if auth.method == "token":
@@ -254,7 +258,8 @@ class VaultSession:
             if isinstance(left, int) and left >= lease * RENEW_AT:
                 self._keep(granted | {"client_token": token})
                 return
-        self._log_in()
+        with self._logging_in:
+            self._log_in()
 
 
 class _Denied(KeyRefused):

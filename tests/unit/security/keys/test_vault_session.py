@@ -7,6 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,28 @@ def test_an_ended_token_is_replaced_and_a_denial_logs_in_once(
     server.granted = Token()
     clock.seconds += 11
     session.get(KEY)
+
+
+def test_many_threads_log_in_once(server: TransitServer, connect: Connect) -> None:
+    session = connect("approle")
+    for logins in (1, 2):
+        server.tokens = {ROOT_TOKEN: server.tokens[ROOT_TOKEN]}
+        with ThreadPoolExecutor(8) as pool:
+            versions = list(pool.map(lambda _: session.get(KEY)["latest_version"], range(8)))
+        assert versions == [1] * 8
+        assert len(server.asked("/login")) == logins
+
+
+def test_an_outage_of_the_login_is_no_denial(server: TransitServer, connect: Connect) -> None:
+    session = connect("approle", HandClock())
+    session.get(KEY)
+    server.tokens.clear()
+    away = server.fault("/login", 503, {"errors": []})
+    for _ in range(2):
+        with pytest.raises(ProviderUnavailable):
+            session.get(KEY)
+    server.faults.remove(away)
+    assert session.get(KEY)["latest_version"] == 1
 
 
 def test_a_new_token_in_the_file_is_taken(server: TransitServer, connect: Connect, tmp_path: Path) -> None:
