@@ -59,14 +59,21 @@ class KeysCommand:
     def json(self, *arguments: object) -> Any:
         return json.loads(self(*arguments, "-o", "json"))
 
+    # -- what the Admin API says, asked without starting a process -------------------------------------------
+
     def topic(self, name: str) -> dict[str, Any]:
-        """What `list --topics` says of one topic."""
-        [found] = [one for one in self.json("list", "--topics") if one["topic"] == name]
+        """What is known of one topic."""
+        listed = self.web.get("/v1/keys/topics?limit=1000").json["items"]
+        [found] = [one for one in listed if one["topic"] == name]
         return dict(found)
+
+    def keks(self) -> list[dict[str, Any]]:
+        """Every KEK."""
+        return list(self.web.get("/v1/keys").json["keys"])
 
     def current_kek(self) -> str:
         """The KEK that wraps new keys."""
-        [found] = [one["key_id"] for one in self.json("list")["keys"] if one["current"]]
+        [found] = [one["key_id"] for one in self.keks() if one["current"]]
         return str(found)
 
 
