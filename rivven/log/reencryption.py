@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from rivven.clock import Clock
@@ -43,7 +43,9 @@ PART_BYTES_MIN = 64 << 10
 ROUND_SECONDS = 5.0
 """Between two looks at topics that could not be finished: a partition busy with compaction, or paused."""
 FAILURE_PAUSE_MS = 60_000
-"""How long a partition is left alone after a failure: a full disk or a key provider does not heal at once."""
+FAILURE_PAUSE_MS_MAX = 16 * FAILURE_PAUSE_MS
+"""How long a partition is left alone after a failure, doubled with each further one: a full disk or a key
+provider does not heal at once, and every try may copy a segment for nothing."""
 
 _log = logging.getLogger("rivven.log")
 
@@ -91,6 +93,14 @@ class ReencryptionTotals:
     failures: int = 0
 
 
+class _Pause(NamedTuple):
+    """A partition is left alone until then, after a failure."""
+
+    until_ms: int
+    length_ms: int
+    reason: str
+
+
 class Reencryptor:
     """Belongs to the event loop. `logs` is asked anew each round and must name every partition of the broker,
     also those that are offline. `claims` is shared with the compactor, see there: compaction of a partition
@@ -119,7 +129,7 @@ class Reencryptor:
         """A wish that comes while the one before is being crossed off must not be crossed off with it."""
         self._progress: dict[UUID, Progress] = {}
         self._damaged: dict[PartitionKey, str] = {}
-        self._paused: dict[PartitionKey, tuple[int, str]] = {}
+        self._paused: dict[PartitionKey, _Pause] = {}
         self.totals = ReencryptionTotals()
 
     def progress(self, topic_id: UUID) -> Progress | None:
@@ -174,6 +184,7 @@ class Reencryptor:
             self._claims.add(log.key)
             try:
                 await self._reencrypt_partition(log, progress)
+                self._paused.pop(log.key, None)
             except FileNotFoundError as error:  # retention or a deletion was faster
                 _log.debug("%s changed under its re-encryption: %s", log.path, error)
             except CorruptMessage as error:
@@ -182,7 +193,7 @@ class Reencryptor:
                 _log.error("partition %s will not be re-encrypted until restart: %s", log.path, error)
             except (OSError, RivvenError) as error:
                 self.totals.failures += 1
-                self._paused[log.key] = self._clock.now_ms() + FAILURE_PAUSE_MS, str(error)
+                self._paused[log.key] = self._pause_after(self._paused.get(log.key), str(error))
                 _log.error("re-encryption of %s failed and will be tried again: %s", log.path, error)
             finally:
                 self._claims.discard(log.key)
@@ -193,11 +204,15 @@ class Reencryptor:
         """Why a partition cannot be worked on now, "" when it can."""
         if not log.online:
             return f"partition {log.partition} is offline: {log.offline_reason}"
-        until, reason = self._paused.get(log.key, (0, ""))
-        if until > self._clock.now_ms():
-            return f"partition {log.partition}: {reason}"
+        paused = self._paused.get(log.key)
+        if paused is not None and paused.until_ms > self._clock.now_ms():
+            return f"partition {log.partition}: {paused.reason}"
         damage = self._damaged.get(log.key)
         return f"partition {log.partition}: {damage}" if damage else ""
+
+    def _pause_after(self, before: _Pause | None, reason: str) -> _Pause:
+        length = FAILURE_PAUSE_MS if before is None else min(2 * before.length_ms, FAILURE_PAUSE_MS_MAX)
+        return _Pause(self._clock.now_ms() + length, length, reason)
 
     async def _survey(self, topic_id: UUID, progress: Progress) -> bool:
         """Count what is done and left; whether nothing is left and every partition could be looked at."""

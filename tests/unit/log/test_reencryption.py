@@ -17,7 +17,7 @@ from rivven.errors import StorageFailed
 from rivven.log import reencryption
 from rivven.log.checkpoint import PartitionKey
 from rivven.log.partition_log import PartitionLog
-from rivven.log.reencryption import FAILURE_PAUSE_MS, ROUND_SECONDS, Reencryptor
+from rivven.log.reencryption import FAILURE_PAUSE_MS, FAILURE_PAUSE_MS_MAX, ROUND_SECONDS, Reencryptor
 from rivven.log.reencryption_jobs import copy_part
 from rivven.log.rewriting import Source, Target
 from rivven.log.worker_jobs import WorkerLost
@@ -295,6 +295,24 @@ def test_other_failures_are_tried_again_after_a_pause(site: Site, error: Excepti
     site.b.run(site.task.run_round())
     assert site.finished()
     assert progress.problem == ""
+
+
+def test_pauses_grow_to_a_bound(site: Site) -> None:
+    site.b.run(site.task.request(TOPIC))
+    tries = []
+    for number in range(70):
+        site.workers.fail_with = WorkerLost("gone")
+        before = site.workers.jobs
+        site.b.run(site.task.run_round())
+        if site.workers.jobs > before:
+            tries.append(number)
+        site.b.clock.ms += FAILURE_PAUSE_MS
+    assert tries == [0, 1, 3, 7, 15, 31, 47, 63]
+    assert FAILURE_PAUSE_MS_MAX == 16 * FAILURE_PAUSE_MS
+    site.workers.fail_with = None
+    site.b.clock.ms += FAILURE_PAUSE_MS_MAX
+    site.b.run(site.task.run_round())
+    assert site.finished()
 
 
 def test_a_new_request_does_not_wait_for_the_pause(site: Site) -> None:
