@@ -80,3 +80,17 @@ def test_verify_config(pki: Pki, tmp_path: Path, capsys: pytest.CaptureFixture[s
     [row] = json.loads(capsys.readouterr().out)
     assert (row["verdict"], row["key"]) == ("problem", "server.tls.key_path")
     assert run(["tls", "verify-config", str(tmp_path / "none.yaml")]) == Exit.CONFIG
+
+
+def test_one_certificate_that_ends_is_enough_for_monitoring(
+    pki: Pki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["tls", "init-ca", "--cn", "Example CA"]) == 0
+    assert run(["tls", "expiry", "pki/ca.crt"]) == 0
+    bundle = tmp_path / "both.pem"
+    bundle.write_bytes((tmp_path / "pki" / "ca.crt").read_bytes() + pki.certificate.read_bytes())
+    capsys.readouterr()
+    assert run(["tls", "expiry", str(bundle), "-o", "json"]) == Exit.FAILED
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["place"], row["state"]) for row in rows] == [(2, "ends soon"), (1, "ok")]
