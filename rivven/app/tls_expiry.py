@@ -111,14 +111,15 @@ class ExpiryWatch:
         self._told[key] = (end_ms, step)
 
     def _look_at_lists(self) -> None:
-        now_ms = self._clock.now_ms()
+        now_ms, known = self._clock.now_ms(), self._known_expired
+        self._known_expired = set()
         for section in self._sections:
             trust = section.in_force.trust
             for crl in trust.expired(now_ms) if trust is not None else ():
                 key = (f"{section.where} {crl.issuer}", crl.next_update_ms)
-                if key in self._known_expired:
-                    continue
                 self._known_expired.add(key)
+                if key in known:
+                    continue
                 refused = section.settings.crl_expired == "reject"
                 effect = "its certificates are refused" if refused else "it is used all the same"
                 why = f"{section.where}.crl_path: the list of {crl.issuer} has expired: {effect}"

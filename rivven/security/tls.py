@@ -159,5 +159,5 @@ def _explain(error: ssl.SSLError, pair: KeyPair) -> str:
         reason = error.reason.lower().replace("_", " ")
         return f"{where}: {pair.cert_path} with {pair.key_path}: {reason}"
     if pair.password:
-        return f"{where}.key_password: does not open {pair.key_path}"
+        return f"{where}.key_path: {pair.key_path}: {where}.key_password does not open it"
     return f"{where}.key_path: {pair.key_path}: holds a damaged private key"

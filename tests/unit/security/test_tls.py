@@ -180,7 +180,7 @@ class TestEncryptedKeys:
     def test_wrong_password(self, pki: DevPki, encrypted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TLS_KEY_PASSWORD", "not-" + PASSWORD)
         text = refusal(config(pki, key_path=encrypted, key_password="env:TLS_KEY_PASSWORD"))
-        assert text == f"server.tls.key_password: does not open {encrypted}"
+        assert text == f"server.tls.key_path: {encrypted}: server.tls.key_password does not open it"
         assert PASSWORD not in text
 
     def test_missing_password(self, pki: DevPki, encrypted: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -230,7 +230,7 @@ def test_a_key_password_is_read_again(tmp_path: Path) -> None:
     section.load(now_ms())
     (tmp_path / "leaf.key").write_bytes(leaf.encrypted_key_pem("canary-second"))
     (problem,) = section.read_again(now_ms()).problems
-    assert "key_password: does not open" in problem
+    assert "key_password does not open it" in problem
     assert "canary" not in problem.replace(str(tmp_path), "")
     assert "canary" not in repr(section.in_force)
     (tmp_path / "password").write_text("canary-second")
