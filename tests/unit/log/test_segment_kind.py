@@ -96,7 +96,8 @@ def test_cut_at_every_byte_without_a_key() -> None:
     whole = written(4, checkpoint_after=2)
     content = whole.content(SEGMENT)
     assert len(content) == START + 4 * SIZE
-    for length in range(START + 2 * SIZE, len(content) + 1):
+    third = START + 2 * SIZE
+    for length in [*range(third, third + SIZE + 1), *range(third + SIZE, len(content), 9), len(content)]:
         files = written(4, checkpoint_after=2)
         files.put(SEGMENT, content[:length])
         with broker(files, config=SEALED) as b:
