@@ -29,6 +29,10 @@ SIGNATURES_MAX = 32
 """Checked for one chain, some 3 ms: a client may add certificates that only cost time."""
 
 
+INTERMEDIATES_MAX = 1_000
+"""Authorities that clients sent whose list is remembered: to find it costs a signature."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trusted:
     """A chain that is trusted. `path` are fingerprints from the client's certificate to an authority;
@@ -200,7 +204,7 @@ class ClientTrust:
             return self._by_issuer[known]
         own = [crl for crl in self.crls if crl.is_of(authority.parsed)]
         newest = max(own, key=lambda crl: crl.this_update_ms, default=None)
-        if known in self._anchors:  # what clients send must not grow it
+        if known in self._anchors or len(self._by_issuer) < INTERMEDIATES_MAX:
             self._by_issuer[known] = newest
         return newest
 
