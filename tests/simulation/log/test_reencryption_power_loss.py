@@ -24,7 +24,7 @@ from rivven.testing.files import CrashFiles, PowerCut
 from tests.unit.log.harness import TOPIC, Broker, batch_of
 from tests.unit.log.reencryption_keys import ReencryptionTestKeys
 
-SEEDS = int(os.environ.get("RIVVEN_SIM_SEEDS", "300")) // 5
+SEEDS = int(os.environ.get("RIVVEN_SIM_SEEDS", "300")) // 10
 PLAIN = TopicConfig(segment_bytes=700, index_interval_bytes=0)
 SEALED = replace(PLAIN, encryption_enabled=True)
 
