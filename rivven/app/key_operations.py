@@ -170,7 +170,7 @@ class KeyOperations:
         return found
 
     async def _taken(self, topics: Sequence[tuple[Topic, Mapping[str | None, Stored], bool]]) -> KeyInventory:
-        described = await self._keks.described()
+        described = await self._keks.shown()
         known = await self._keks.known(described)
         rewriting = set(self._topic_keys.rewriting())
         stored = self._topic_keys.stored()

@@ -14,7 +14,7 @@ from uuid import UUID
 from rivven.security.keys.bootstrap import MetadataKey
 from rivven.security.keys.erasure_files import ErasureFiles
 from rivven.security.keys.operations import Rotated
-from rivven.security.keys.provider import BuiltInProvider, KekInfo, KeyGone, KeyProviderError
+from rivven.security.keys.provider import BuiltInProvider, KekInfo, KeyGone, KeyProviderError, KeyRefused
 from rivven.security.keys.topic_keys import RewrapReport, TopicKeys
 
 DAY_MS: Final = 86_400_000
@@ -58,6 +58,20 @@ class Keks:
                 found[name] = await asyncio.to_thread(self.provider.describe, name)
             except KeyGone:
                 found[name] = []
+        return found
+
+    async def shown(self) -> dict[str, list[KekInfo]]:
+        """As `described`, for people: of a provider that does not tell, the current KEK of each name.
+
+        Raises KeyProviderError.
+        """
+        found: dict[str, list[KekInfo]] = {}
+        for name in self.names():
+            try:
+                found |= await self.described([name])
+            except KeyRefused:
+                current = await asyncio.to_thread(self.provider.current_id, name)
+                found[name] = [KekInfo(current, None, "enabled", True)]
         return found
 
     async def known(self, described: Mapping[str, Sequence[KekInfo]]) -> dict[str, str]:

@@ -32,7 +32,7 @@ from rivven.security.keys.operations import (
     PublicKey,
     UnknownKeyThing,
 )
-from rivven.security.keys.provider import KeyProviderError, ProviderUnavailable
+from rivven.security.keys.provider import KeyProviderError, KeyRefused, ProviderUnavailable
 from rivven.security.keys.secrets import Secrets
 from rivven.tasks import Tasks
 from rivven.telemetry import Metrics
@@ -222,6 +222,15 @@ class TestShredding:
                 await operations.shred("orders", "user:a", accept_plaintext=False)
             assert operations.running is None
             assert "orders" in site.image.topics
+
+    async def test_a_provider_that_cannot_destroy_is_noticed_too(self, site: Site) -> None:
+        async with site.process() as operations:
+            site.fails("describe", "rotate", "destroy", error=KeyRefused("cannot describe"))
+            with pytest.raises(KeyRefused):
+                await operations.shred("orders", "user:a", accept_plaintext=False)
+            assert operations.running is None
+            assert "orders" in site.image.topics
+            assert [one.current for one in (await operations.inventory()).keks] == [True]
 
     async def test_topics_without_their_keys_forbid_it(self, site: Site) -> None:
         async with site.process():

@@ -53,6 +53,14 @@ async def test_a_name_the_provider_does_not_know_has_no_keks(keks: Keks) -> None
     assert keks.names() == [""]
 
 
+async def test_a_provider_that_does_not_tell_is_shown_by_its_current_kek(keks: Keks, world: World) -> None:
+    current = keks.metadata_kek
+    world.provider.failure = lambda call, _use: KeyRefused("cannot describe") if call == "describe" else None
+    assert await keks.shown() == {"": [KekInfo(current, None, "enabled", True)]}
+    with pytest.raises(KeyRefused):
+        await keks.described()
+
+
 @pytest.mark.parametrize("failure", [ProviderUnavailable("down"), KeyRefused("denied")])
 async def test_a_rewrap_that_missed_a_key_is_a_failure(
     keks: Keks, world: World, failure: KeyProviderError
