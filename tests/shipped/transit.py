@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from base64 import b64decode, b64encode
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -55,6 +55,8 @@ class Token:
     paths: str = ""
     lease: int = 0
     renewable: bool = False
+    grace: int = 0
+    """Seconds it is still good for after its lease, for tests about something else."""
     made: float = field(default_factory=time.monotonic)
 
 
@@ -76,7 +78,7 @@ class TransitServer(ScriptedServer):
         if path.startswith("auth/") and path.endswith("/login"):
             return self._login(path, request.body)
         token = self.tokens.get(request.headers.get("X-Vault-Token", ""))
-        ended = token is not None and 0 < token.lease <= time.monotonic() - token.made
+        ended = token is not None and 0 < token.lease <= time.monotonic() - token.made - token.grace
         if token is None or ended:
             return DENIED
         if path == "auth/token/lookup-self":
@@ -101,7 +103,7 @@ class TransitServer(ScriptedServer):
         if not good:
             return 400, {"errors": [f"invalid credentials {body}"]}
         token = f"s.{os.urandom(8).hex()}"
-        self.tokens[token] = Token(self.granted.paths, self.granted.lease, self.granted.renewable)
+        self.tokens[token] = replace(self.granted, made=time.monotonic())
         granted = {"client_token": token, "lease_duration": self.granted.lease}
         return 200, {"auth": granted | {"renewable": self.granted.renewable}}
 

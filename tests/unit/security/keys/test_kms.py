@@ -132,7 +132,7 @@ def test_an_overload_is_tried_twice_in_one_call(kms: ScriptedKms, provider: KmsP
 
 
 def test_silence_ends_with_the_time_limit(kms: ScriptedKms) -> None:
-    provider = KmsProvider(config(kms.url, timeout_secs=0.2))
+    provider = KmsProvider(config(kms.url, timeout_secs=1.0))
     kms.fault("Encrypt", hold=True)
     with pytest.raises(ProviderUnavailable, match="ReadTimeoutError"):
         provider.wrap("", PLAIN, CONTEXT)

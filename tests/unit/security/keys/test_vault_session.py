@@ -21,7 +21,7 @@ from tests.shipped.transit import POD, ROLE, ROOT_TOKEN, Token, TransitServer
 from tests.unit.security.keys.clock import HandClock
 
 KEY = "transit/keys/rivven"
-WAIT_SECONDS_MAX = 10.0
+WAIT_SECONDS_MAX = 30.0
 
 
 @pytest.fixture
@@ -186,12 +186,12 @@ def test_a_token_that_may_not_ask_about_itself_still_works(server: TransitServer
 
 
 def test_a_token_is_renewed_before_it_ends(server: TransitServer, connect: Connect) -> None:
-    server.tokens[ROOT_TOKEN] = Token(lease=2, renewable=True)
+    server.tokens[ROOT_TOKEN] = Token(lease=3, renewable=True)
     session = connect()
     session.get(KEY)
-    made = server.tokens[ROOT_TOKEN].made
-    until(lambda: len(server.asked("renew-self")) >= 2, "renewals")
-    assert time.monotonic() - made > 2, "longer than its lease"
+    begun = time.monotonic()
+    until(lambda: time.monotonic() - begun > 3.5, "more than its lease")
+    assert server.asked("renew-self")
     assert session.get(KEY)["latest_version"] == 1
 
 
@@ -199,7 +199,7 @@ def test_a_token_is_renewed_before_it_ends(server: TransitServer, connect: Conne
 def test_a_login_that_cannot_be_renewed_is_made_anew(
     server: TransitServer, connect: Connect, method: str
 ) -> None:
-    server.granted = Token(lease=2, renewable=False)
+    server.granted = Token(lease=2, grace=60)
     session = connect(method)
     session.get(KEY)
     until(lambda: len(server.asked("/login")) >= 2, "a second login")
@@ -208,7 +208,7 @@ def test_a_login_that_cannot_be_renewed_is_made_anew(
 
 
 def test_a_lease_that_shrinks_means_a_new_login(server: TransitServer, connect: Connect) -> None:
-    server.granted = Token(lease=2, renewable=True)
+    server.granted = Token(lease=2, grace=60, renewable=True)
     connect("approle").get(KEY)
     server.fault("renew-self", 200, {"auth": {"lease_duration": 1, "renewable": True}})
     until(lambda: len(server.asked("/login")) >= 2, "a second login")
@@ -218,7 +218,7 @@ def test_a_lease_that_shrinks_means_a_new_login(server: TransitServer, connect: 
 def test_a_renewal_that_fails_is_tried_again(
     server: TransitServer, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server.tokens[ROOT_TOKEN] = Token(lease=2, renewable=True)
+    server.tokens[ROOT_TOKEN] = Token(lease=2, grace=60, renewable=True)
     connect().get(KEY)
     server.fault("renew-self", 503, {"errors": [f"sealed {ROOT_TOKEN}"]}, times=1)
     until(lambda: len(server.asked("renew-self")) >= 2, "another renewal")
@@ -227,7 +227,7 @@ def test_a_renewal_that_fails_is_tried_again(
 
 
 def test_closing_ends_the_renewal(server: TransitServer, connect: Connect) -> None:
-    server.tokens[ROOT_TOKEN] = Token(lease=2, renewable=True)
+    server.tokens[ROOT_TOKEN] = Token(lease=2, grace=60, renewable=True)
     session = connect()
     session.get(KEY)
     session.close()
@@ -248,7 +248,7 @@ def test_delays_are_two_thirds_within_limits(lease: float, delay: float) -> None
 
 
 def test_silence_ends_with_the_time_limit(server: TransitServer, connect: Connect) -> None:
-    session = connect(timeout_secs=0.2)
+    session = connect(timeout_secs=1.0)
     session.get(KEY)
     server.fault("transit/", hold=True)
     with pytest.raises(ProviderUnavailable, match="no answer in time"):
