@@ -72,7 +72,7 @@ def test_what_components_report_ends_up_under_its_name() -> None:
     metrics.failed(0)
     metrics.authenticated("SCRAM-SHA-256")
     metrics.authentication_failed("SCRAM-SHA-256")
-    metrics.keys_counted({"enabled": 2}, topic_keys=3, older_topic_keys=1, newest_percent=75.0, plain_bytes=4)
+    metrics.keys_counted({"enabled": 2}, topic_keys=3, older_topic_keys=1, newest_percent=75.0)
     metrics.watch_key_work(lambda: 5, lambda: 6, lambda: True)
     metrics.watch_keys({("wrap", "ok"): lambda: 7}, lambda: 8, lambda: 9)
     metrics.commit_round(3, 0.002)
@@ -125,7 +125,6 @@ def test_what_components_report_ends_up_under_its_name() -> None:
         "rivven_topic_keys": {(): 3},
         "rivven_topic_keys_older": {(): 1},
         "rivven_keys_newest_percent": {(): 75.0},
-        "rivven_plain_bytes": {(): 4},
         "rivven_reencryption_done_bytes": {(): 5},
         "rivven_reencryption_left_bytes": {(): 6},
         "rivven_erasures_running": {(): 1},
