@@ -126,7 +126,10 @@ def list_(session: Session, topics: bool, output: str) -> None:
 @output_option
 @pass_session
 def rotate(session: Session, name: str, signing: str | None, output: str) -> None:
-    """Make a new key-encryption key, and say when it takes effect."""
+    """Make a new key-encryption key, and say when it takes effect.
+
+    With key_source file, --key with a new name makes a key for topics to name in encryption.key.
+    """
     from rivven_client.admin import path
 
     if signing is not None:
@@ -137,7 +140,8 @@ def rotate(session: Session, name: str, signing: str | None, output: str) -> Non
         done(output, message, made)
         return
     made = session.patient_admin(LONG_SECONDS).post(path("keys", "rotate"), {"key": name})
-    message = f"new key {made['key_id']} (was {made['previous_key_id']}). {made['effect']}"
+    was = f"was {made['previous_key_id']}" if made["previous_key_id"] else "the first of its name"
+    message = f"new key {made['key_id']} ({was}). {made['effect']}"
     if made["older_topic_keys"]:
         message += f"\n{made['older_topic_keys']} topic keys wait for `rivven keys rewrap`."
     done(output, message, made)

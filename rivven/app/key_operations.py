@@ -41,7 +41,7 @@ from rivven.security.keys.operations import (
     Rotated,
     UnknownKeyThing,
 )
-from rivven.security.keys.provider import KeyProviderError
+from rivven.security.keys.provider import KeyGone, KeyProviderError, KeyRefused
 from rivven.security.keys.shredding import Shredder
 from rivven.security.keys.topic_keys import TopicKeys
 from rivven.tasks import Tasks
@@ -441,7 +441,7 @@ class KeyOperations:
 
     @contextmanager
     def _alone(self, what: str) -> Iterator[None]:
-        """One operation at a time. Raises KeysBusy."""
+        """One operation at a time. Raises KeysBusy, and KeyOperationRefused for what a provider refuses."""
         if self._shredder.running is not None:
             raise KeysBusy(f"the topic {self._shredder.running.topic} is being shredded")
         if self._busy:
@@ -449,6 +449,8 @@ class KeyOperations:
         self._busy = what
         try:
             yield
+        except (KeyRefused, KeyGone) as error:  # trying again is in vain, so it is the request that is wrong
+            raise KeyOperationRefused(str(error)) from None
         finally:
             self._busy = ""
 

@@ -73,7 +73,7 @@ class KeysCommand:
 
     def current_kek(self) -> str:
         """The KEK that wraps new keys."""
-        [found] = [one["key_id"] for one in self.keks() if one["current"]]
+        [found] = [one["key_id"] for one in self.keks() if one["current"] and not one["name"]]
         return str(found)
 
 

@@ -69,6 +69,20 @@ class TestRotation:
         assert keys.json("rewrap")["rewrapped"] == 0
         assert read(admin, topic) == 200
 
+    def test_a_topic_with_a_key_of_its_own(self, admin: Client, keys: KeysCommand, topic: str) -> None:
+        refused = admin.try_create_topic("too-early", encryption_key="payments")
+        assert refused.error_code == ErrorCode.INVALID_CONFIG
+        assert "the first of its name" in keys("rotate", "--key", "payments")
+        own = admin.create_topic(encryption_key="payments")
+        admin.produced(own, b"paid")
+        [kek] = keys.topic(own)["keks"]
+        assert kek != keys.current_kek()
+        other = keys.topic(topic)["keks"]
+        keys("shred", "--topic", own, "--yes", "--certificate", f"{own}.json")
+        assert keys.topic(topic)["keks"] == other, "another key's topics are not touched"
+        states = {one["key_id"]: one["state"] for one in keys.keks()}
+        assert states[other[0]] == "enabled"
+
     def test_what_is_under_a_key_is_counted(self, admin: Client, keys: KeysCommand, topic: str) -> None:
         one = keys.topic(topic)
         assert (one["encrypted"], one["topic_keys"], one["segments"]) == (True, 1, 2)

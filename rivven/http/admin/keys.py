@@ -94,7 +94,7 @@ class RotatedInfo(BaseModel):
 
     key: str
     key_id: str
-    previous_key_id: str
+    previous_key_id: str = Field(description="Empty for the first one of a name.")
     older_topic_keys: int = Field(description="Topic keys under older ones until they are rewrapped.")
     effect: str
 

@@ -85,14 +85,20 @@ class Keks:
         return await asyncio.to_thread(self._files.remember_keks, found)
 
     async def rotate(self, name: str) -> Rotated:
-        """A new KEK for a name, in effect at once. Raises KeyProviderError."""
-        previous = await asyncio.to_thread(self.provider.current_id, name)
-        await asyncio.to_thread(self._files.remember_keks, {previous: name})
+        """A new KEK for a name, in effect at once; the first one of a name, where the provider makes names.
+
+        Raises KeyProviderError.
+        """
+        try:
+            previous = await asyncio.to_thread(self.provider.current_id, name)
+            await asyncio.to_thread(self._files.remember_keks, {previous: name})
+        except KeyGone:
+            previous = ""
         made = await asyncio.to_thread(self.provider.rotate, name)
         await asyncio.to_thread(self._files.remember_keks, {made: name})
         stored = self._topic_keys.stored().values()
         older = sum(len(one.key_ids) for one in stored if one.key_name == name and one.wrapped.key_id != made)
-        _log.info("key %s: new KEK %s instead of %s", name or "(default)", made, previous)
+        _log.info("key %s: new KEK %s instead of %s", name or "(default)", made, previous or "none")
         return Rotated(name, made, previous, older)
 
     async def rewrap(self) -> None:

@@ -40,7 +40,8 @@ class PlaintextHistory(KeyOperationRefused):
 
 @dataclass(frozen=True, slots=True)
 class Rotated:
-    """A new KEK. It wraps what is wrapped from now on; `older_keys` topic keys wait for a rewrap."""
+    """A new KEK. It wraps what is wrapped from now on; `older_keys` topic keys wait for a rewrap. No
+    `previous_id`: it is the first one of its name."""
 
     name: str
     key_id: str

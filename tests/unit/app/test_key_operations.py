@@ -226,8 +226,10 @@ class TestShredding:
     async def test_a_provider_that_cannot_destroy_is_noticed_too(self, site: Site) -> None:
         async with site.process() as operations:
             site.fails("describe", "rotate", "destroy", error=KeyRefused("cannot describe"))
-            with pytest.raises(KeyRefused):
+            with pytest.raises(KeyOperationRefused, match="cannot describe"):
                 await operations.shred("orders", "user:a", accept_plaintext=False)
+            with pytest.raises(KeyOperationRefused, match="cannot describe"):
+                await operations.rotate("")
             assert operations.running is None
             assert "orders" in site.image.topics
             assert [one.current for one in (await operations.inventory()).keks] == [True]

@@ -38,6 +38,13 @@ async def test_a_rotation_leaves_what_is_wrapped_to_a_rewrap(keks: Keks) -> None
     assert (report.moved, report.unchanged) == (0, 3)
 
 
+async def test_the_first_kek_of_a_name(keks: Keks) -> None:
+    made = await keks.rotate("payments")
+    assert (made.previous_id, made.older_keys) == ("", 0)
+    assert (await keks.rotate("payments")).previous_id == made.key_id
+    assert [one.current for one in (await keks.described(["payments"]))["payments"]] == [False, True]
+
+
 async def test_every_kek_is_remembered(keks: Keks, world: World) -> None:
     first = keks.metadata_kek
     second = (await keks.rotate("")).key_id
