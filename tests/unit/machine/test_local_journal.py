@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import random
+from pathlib import Path
 
 import pytest
 
@@ -457,3 +458,17 @@ async def test_no_nonce_comes_back_over_cuts_crashes_and_a_restored_copy(sealed:
             sealed.files.put(PATH, copy)  # as a backup would, with the key of that file
         await sealed.reopen(crash=life)
     assert len(seen) > 100
+
+
+VECTORS = Path(__file__).parents[2] / "golden" / "storage"
+
+
+@pytest.mark.parametrize("algorithm", ["aes-256-gcm", "chacha20-poly1305"])
+async def test_a_journal_sealed_by_the_first_version_is_read(algorithm: str) -> None:
+    """Files written once by the version that introduced format 2, under the key 00 01 .. 1f."""
+    disk = Disk(KEY)
+    disk.files.put(PATH, (VECTORS / f"metadata-journal-2-{algorithm}.bin").read_bytes())
+    expected = [*records("one", "two"), JournalRecord(None, b"no key"), JournalRecord(b"tombstone", None)]
+    assert await disk.open() == expected
+    await disk.commit("goes on")
+    assert await disk.reopen() == [*expected, *records("goes on")]
