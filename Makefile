@@ -40,8 +40,9 @@ bench:  ## measure beside a minimal broker and Tansu; writes benches/RESULTS.md
 nightly:  ## 200 kill -9 runs, 10,000 power-loss seeds, long fuzzing
 	@$(PYTHON) tools/environment.py dev
 	RIVVEN_KILL_RUNS=200 RIVVEN_SIM_SEEDS=10000 RIVVEN_FUZZ_SECONDS=900 RIVVEN_REAUTH_SECONDS=60 \
+		RIVVEN_TLS_SWAPS=1000 \
 		$(PYTEST) $(PARALLEL) --timeout 14400 tests/durability tests/simulation tests/properties tests/fuzz tests/unit \
-		tests/interop/test_reauthentication.py
+		tests/interop/test_reauthentication.py tests/interop/test_tls_swaps.py
 
 lock:  ## resolve the dependency locks anew (needs uv; the only target that does)
 	@command -v uv >/dev/null || { echo "rivven: make lock needs uv (pip install uv)" >&2; exit 2; }
