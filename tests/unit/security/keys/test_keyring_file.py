@@ -112,7 +112,7 @@ def test_a_missing_keyring_says_how_to_make_one() -> None:
     [
         (b"", "/keyring: is empty"),
         (b"k", "/keyring: is no keyring"),
-        (os.urandom(32), "/keyring: is no keyring, or of a format older"),
+        (bytes(range(100, 132)), "/keyring: is no keyring, or of a format older"),
         (b"RVKR\x00\x00\x00\x00\x00\x00\x00\x00", "/keyring: keyring of format 0"),
         (b"RVKR\x00\x01\x00\x00\x00\x00\x00\x00", "/keyring"),
     ],
