@@ -116,7 +116,13 @@ ELSEWHERE = (
         "two tables tested together with the type of their rows",
     ),
     Elsewhere(
-        ("rivven.telemetry.instruments", "rivven.telemetry.redaction"),
+        (
+            "rivven.telemetry.instruments",
+            "rivven.telemetry.redaction",
+            "rivven.telemetry.registry",
+            "rivven.telemetry.security_metrics",
+            "rivven.telemetry.storage_metrics",
+        ),
         ("unit/telemetry/test_metrics.py", "unit/telemetry/test_logs.py"),
         "seen in the page of metrics and in the log lines",
     ),

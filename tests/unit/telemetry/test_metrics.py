@@ -7,7 +7,8 @@ from functools import partial
 import pytest
 
 from rivven.telemetry.instruments import LABEL_VALUES_MAX, Counter, Family, Gauge, Histogram
-from rivven.telemetry.metrics import COMPACTION_TOTALS, KEK_STATES, Metrics
+from rivven.telemetry.metrics import Metrics
+from rivven.telemetry.storage_metrics import COMPACTION_TOTALS, KEK_STATES
 
 
 def values(metrics: Metrics, name: str) -> dict[tuple[str, ...], object]:
