@@ -9,12 +9,10 @@ Stopping goes the other way: no new connections, finish and answer, groups, meta
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rivven.api.authentication import CertificateIdentities
 from rivven.api.catalogue import build_table
@@ -25,10 +23,12 @@ from rivven.app.administration import Administration
 from rivven.app.auditing import Auditing
 from rivven.app.authentication import Authentication, load_mechanisms
 from rivven.app.authorization import build_chain
-from rivven.app.failures import ExitCode, StartFailed, address_failure
+from rivven.app.failures import address_failure
 from rivven.app.first_start import ensure_credentials, ensure_dev_certificates
+from rivven.app.groups import open_groups
 from rivven.app.handlers import build_handlers
-from rivven.app.limiting import Limiting, record_limits, topic_names
+from rivven.app.limiting import Limiting, record_limits
+from rivven.app.metadata import follow_metadata, make_metadata, open_metadata
 from rivven.app.network import Network, asks_for_certificates, whole
 from rivven.app.oidc import start_oidc
 from rivven.app.roles import open_roles
@@ -37,17 +37,15 @@ from rivven.app.sessions import SessionsFollowMetadata
 from rivven.app.storage import Storage
 from rivven.app.tls_material import TlsMaterial
 from rivven.app.tokens import ApiTokens, open_tokens
+from rivven.app.upkeep import start_compaction, watch_stored
 from rivven.clock import SystemClock
 from rivven.config.models import Config
 from rivven.coordinator.service import GroupCoordinator
-from rivven.coordinator.settings import group_settings
-from rivven.errors import RivvenError
 from rivven.http.metrics_server import MetricsServer
 from rivven.log.checkpoint import PartitionKey
 from rivven.log.compactor import JOB_SECONDS_MAX as CLEANING_SECONDS_MAX
-from rivven.log.compactor import NICENESS, Compactor
+from rivven.log.compactor import NICENESS
 from rivven.log.workers import WorkerPool
-from rivven.metadata.records import TopicCreated, TopicDeleted
 from rivven.metadata.service import MetadataService
 from rivven.protocol.api import ApiKey
 from rivven.replication.replicas import Replicas
@@ -57,16 +55,10 @@ from rivven.security.authz.roles import RoleDirectory
 from rivven.security.sessions import Sessions
 from rivven.tasks import Tasks
 from rivven.telemetry import Metrics
-from rivven.telemetry.metrics import COMPACTION_TOTALS
 
 if TYPE_CHECKING:  # with the crypto library
     from rivven.security.keys.operations import KeyService
     from rivven.security.tls_trust import ClientTrust
-
-OFFSETS_TOPIC = "__consumer_offsets"
-
-OFFSETS_TOPIC_CONFIGS = {"cleanup.policy": "compact", "segment.bytes": "104857600"}
-"""Kafka's own settings for the topic: compacted, in segments small enough to be compacted soon."""
 
 
 class Broker:
@@ -115,10 +107,11 @@ class Broker:
         self._auditing.follow(self._sessions)
         if config.dev:
             ensure_dev_certificates(config, self._clock)
-        metadata = await self._open_metadata()
+        metadata = self._metadata = make_metadata(config, self._storage, self._clock, self._tasks)
+        await open_metadata(metadata, self._storage)
         self._auditing.compare_head(metadata)
         replicas = Replicas(directory, metadata.topic_defaults, self._storage.topic_keys)
-        self._metadata, self._replicas = metadata, replicas
+        self._replicas = replicas
         authentication = Authentication(
             config, metadata, self._clock, self._metrics, decoy_key(self._storage.secrets)
         )
@@ -128,7 +121,7 @@ class Broker:
         )
         await replicas.sync_with(metadata.image)
         await self._storage.forget_unknown(metadata.image.topics_by_id)
-        self._follow_metadata(metadata, replicas)
+        follow_metadata(metadata, replicas, self._tasks)
         if self._storage.encryption is not None:
             from rivven.app.key_service import start_key_operations  # with the crypto library
 
@@ -144,99 +137,13 @@ class Broker:
                 tasks=self._tasks,
                 metrics=self._metrics,
             )
-        self._groups = await self._open_groups(metadata, replicas)
+        self._groups = await open_groups(metadata, replicas, self._clock, self._tasks)
         await self._auditing.connect_topics(metadata, replicas)
         authentication.start(self._sessions, self._tasks)
         self._accept_connections(metadata, replicas, self._groups, authentication)
         self._start_background(metadata, replicas)
         self._ready = True
         self._auditing.ready(self._network.addresses())
-
-    async def _open_metadata(self) -> MetadataService:
-        config = self._config
-        metadata = MetadataService(
-            self._storage.metadata_journal(),
-            self._clock,
-            self._tasks,
-            node_id=config.node.id,
-            broker=config.broker,
-            entropy=os.urandom,
-            cluster_id=self._storage.cluster_id,
-            topic_names=topic_names(config),
-        )
-        self._metadata = metadata
-        try:
-            await metadata.start()
-            await self._storage.metadata_opened()
-        except (RivvenError, OSError) as error:
-            raise StartFailed(
-                f"the metadata cannot be read: {error}",
-                "restore the file named, or the data directory, from a backup",
-                ExitCode.STORAGE,
-            ) from None
-        if metadata.image.cluster_id != self._storage.cluster_id:
-            raise StartFailed(
-                f"the data directory belongs to cluster {self._storage.cluster_id}, its metadata to"
-                f" {metadata.image.cluster_id}",
-                "files of two data directories were mixed: restore one of them from a backup",
-                ExitCode.DATA_DIRECTORY,
-            )
-        return metadata
-
-    async def _open_groups(self, metadata: MetadataService, replicas: Replicas) -> GroupCoordinator:
-        count = metadata.static_broker_values["offsets.topic.num.partitions"]
-        assert isinstance(count, int)
-        topic = await metadata.create_internal_topic(OFFSETS_TOPIC, count, OFFSETS_TOPIC_CONFIGS)
-        await replicas.ensure(topic)
-
-        def open_store(index: int) -> Any:
-            partition = replicas.partition(OFFSETS_TOPIC, index)
-            assert partition is not None
-            return partition
-
-        groups = GroupCoordinator(
-            topic.partitions,
-            open_store,
-            group_settings(metadata.static_broker_values),
-            self._clock,
-            self._tasks,
-            lambda name: name in metadata.image.topics,
-        )
-        groups.start()
-        self._forget_offsets_of_deleted_topics(metadata, groups)
-        return groups
-
-    def _forget_offsets_of_deleted_topics(self, metadata: MetadataService, groups: GroupCoordinator) -> None:
-        """A topic of the same name that comes later must not inherit the offsets."""
-        names = {topic_id: topic.name for topic_id, topic in metadata.image.topics_by_id.items()}
-
-        def committed(events: tuple[Any, ...]) -> None:
-            gone = [event.topic_id for event in events if isinstance(event, TopicDeleted)]
-            deleted = frozenset(names.pop(topic_id) for topic_id in gone if topic_id in names)
-            names.update((event.topic_id, event.name) for event in events if isinstance(event, TopicCreated))
-            if deleted:
-                self._tasks.spawn(groups.topics_deleted(deleted), "forget offsets of deleted topics")
-
-        metadata.on_commit(committed)
-
-    def _follow_metadata(self, metadata: MetadataService, replicas: Replicas) -> None:
-        """Effects follow commit: one task at a time brings the partitions up to the newest image."""
-        changed = asyncio.Event()
-        defaults = metadata.topic_defaults
-
-        async def follow() -> None:
-            nonlocal defaults
-            while True:
-                await changed.wait()
-                changed.clear()
-                image = metadata.image
-                if metadata.topic_defaults is not defaults:
-                    defaults = metadata.topic_defaults
-                    replicas.reconfigure_all(defaults, image.topics.values())
-                await replicas.sync_with(image)
-
-        metadata.on_commit(lambda _events: changed.set())
-        self._tasks.spawn(follow(), "follow the metadata")
 
     def _authorization(self, metadata: MetadataService, roles: RoleDirectory) -> AuthorizerChain:
         return build_chain(
@@ -363,31 +270,19 @@ class Broker:
         return made.identities
 
     def _start_background(self, metadata: MetadataService, replicas: Replicas) -> None:
-        broker = metadata.static_broker_values
-        dedupe, backoff = broker["log.cleaner.dedupe.buffer.size"], broker["log.cleaner.backoff.ms"]
-        assert isinstance(dedupe, int)
-        assert isinstance(backoff, int)
-        compactor = Compactor(
-            logs=lambda: [partition.log for partition in replicas],
-            workers=self._cleaner_workers,
-            files=self._storage.files,
-            keys=self._storage.topic_keys,
+        start_compaction(
+            metadata,
+            replicas,
+            self._storage,
             claims=self._rewritten_now,
+            workers=self._cleaner_workers,
             clock=self._clock,
-            dedupe_buffer_bytes=dedupe,
-            backoff_ms=backoff,
+            tasks=self._tasks,
+            metrics=self._metrics,
         )
-        totals = compactor.totals
-        self._metrics.watch_compaction({name: partial(getattr, totals, name) for name in COMPACTION_TOTALS})
-        self._metrics.watch_log(
-            lambda: len(replicas),
-            lambda: sum(not partition.online for partition in replicas),
-            lambda: sum(partition.log.size_bytes for partition in replicas),
-            self._storage.free_bytes,
-        )
+        watch_stored(replicas, self._storage, self._metrics)
         self._tls.trust_changed.append(self._sessions.recheck_soon)
         self._tls.follow(self._tasks)
-        self._tasks.spawn(compactor.run(), "compaction")
         self._tasks.spawn(self._auditing.keep_heads(metadata), "audit heads")
         self._tasks.spawn(self._storage.keep_tidy(replicas, metadata), "retention")
         self._metrics.stalls.start()
@@ -479,15 +374,3 @@ class Broker:
         await self._client_workers.close()
         await self._cleaner_workers.close()
         await self._storage.close()
-
-
-@contextlib.asynccontextmanager
-async def offline_metadata(config: Config) -> AsyncIterator[MetadataService]:
-    """The metadata of a data directory no broker is using, for offline tools. Raises StartFailed."""
-    broker = Broker(config)
-    try:
-        broker._storage.open()
-        await broker._storage.open_keys(broker._tasks)
-        yield await broker._open_metadata()
-    finally:
-        await broker._close()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
-from rivven.app.broker import offline_metadata
 from rivven.app.failures import ExitCode, StartFailed
+from rivven.app.metadata import offline_metadata
 from rivven.config.models import Config
 from rivven.security.keys.bootstrap import BOOTSTRAP_NAME
 from rivven.security.keys.keyring_file import KEYRING_NAME

@@ -14,9 +14,10 @@ import signal
 import sys
 from pathlib import Path
 
-from rivven.app.broker import Broker, offline_metadata
+from rivven.app.broker import Broker
 from rivven.app.failures import ExitCode, StartFailed
 from rivven.app.first_start import store_first_admin
+from rivven.app.metadata import offline_metadata
 from rivven.app.process import bound_allocator, raise_descriptor_limit, settle, settle_late_imports
 from rivven.config.models import Config
 from rivven.security.bootstrap import FirstAdmin, make_first_admin
