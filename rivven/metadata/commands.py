@@ -5,7 +5,6 @@ Values only. Entropy (topic ids, cluster id, salts) is chosen by whoever sends t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from uuid import UUID
@@ -160,12 +159,3 @@ class ReserveProducerIds:
     """Take `count` producer ids out of circulation. Reply: the first of them."""
 
     count: int
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterFacts:
-    """What the machine must know about its surroundings; fixed while the process runs."""
-
-    node_id: int
-    broker: Mapping[str, object]
-    """Every static broker setting by Kafka name, defaults included."""

@@ -12,9 +12,6 @@ from dataclasses import dataclass
 GROUP_TOPIC = "__consumer_offsets"
 """The internal topic that holds consumer groups and their offsets."""
 
-INTERNAL_TOPICS = frozenset({GROUP_TOPIC})
-"""Topics the broker itself writes."""
-
 RESERVED_TOPICS = frozenset(
     {GROUP_TOPIC, "__transaction_state", "__share_group_state", "__cluster_metadata", "__rivven_audit"}
 )

@@ -89,11 +89,3 @@ def require_credentials(any_user: bool, config_path: Path | None) -> None:
         "no user exists yet, so nobody could log in; make the first one with: "
         f"rivven server init{config} --admin admin"
     )
-
-
-def init_lines(admin: FirstAdmin) -> list[str]:
-    """What ``rivven server init`` shows once."""
-    return [
-        f"user      {admin.name}",
-        f"password  {admin.password}   (shown once: only a verifier is stored)",
-    ]

@@ -12,8 +12,6 @@ from rivven.metadata.quotas import ENTITY_TYPES, AlterQuotas, QuotaAlteration, Q
 from rivven.metadata.service import MetadataService
 from rivven.types import Operation, QuotaEntity
 
-NAME_MAX = 256
-
 
 class QuotaInfo(BaseModel):
     """The quotas of one entity."""

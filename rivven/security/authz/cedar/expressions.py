@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rivven.security.authz.cedar.vocabulary import ACTION
-
 Json = dict[str, Any]
 Uid = tuple[str, str]
 """An entity as (type, id)."""
@@ -162,8 +160,3 @@ def _of_context(name: str, node: Any) -> bool:
 
 def _uid(entity: Json) -> Uid:
     return (str(entity["type"]), str(entity["id"]))
-
-
-def action_uid(name: str) -> Uid:
-    """An action of the schema as an entity."""
-    return (ACTION, name)
