@@ -43,6 +43,21 @@ def test_file_starts_a_server(server: ConfiguredServer, file: str) -> None:
     assert code == 0
 
 
+def test_production_file_with_its_encryption_switched_on(server: ConfiguredServer) -> None:
+    """The lines that are a comment there, taken as settings."""
+    text = (ROOT / "config/production.yaml").read_text()
+    found = re.search(r"^# storage:\n(?:# .*\n)+", text, re.MULTILINE)
+    assert found
+    settings = re.sub(r"^# ", "", found[0], flags=re.MULTILINE)
+    file, keys = server.directory / "production.yaml", server.directory / "keys"
+    file.write_text(text.replace(found[0], settings.replace("/var/lib/rivven-keys", str(keys))))
+    stored = server.run(f"rivven server init --config {file} --admin admin")
+    assert stored.returncode == 0, stored.stderr
+    _, code = server.serve(f"rivven server --config {file}")
+    assert code == 0
+    assert (keys / "keyring").exists() and (server.data / "encryption.key").exists()
+
+
 def test_development_file_starts_a_server(server: ConfiguredServer) -> None:
     if not has_ipv6_loopback():
         pytest.skip("no ::1 on this machine, which the file listens on")

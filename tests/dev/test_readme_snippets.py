@@ -18,6 +18,7 @@ from confluent_kafka.admin import AdminClient
 from tests.dev.configured import ConfiguredServer
 from tests.dev.stranger import Stranger
 from tests.interop.programs import JavaPrograms, NodePrograms
+from tests.shipped.dev import DevBroker
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +36,8 @@ RIGHTS = "Who may come, what they may do, what they did"
 USERS, TOKENS, ROLES, AUDIT, ADMIN_API, QUOTAS = (
     RIGHTS if number == 1 else f"{RIGHTS}, {number}" for number in range(1, 7)
 )
+ENCRYPTION = "Encryption at rest"
+SWITCHED_ON, KEYS, SHREDDED = ENCRYPTION, f"{ENCRYPTION}, 2", f"{ENCRYPTION}, 3"
 DURABILITY = "What is promised, and what it costs"
 
 
@@ -56,7 +59,7 @@ def blocks() -> dict[str, str]:
 def test_every_block_is_run_by_a_test_below() -> None:
     rights = {USERS, TOKENS, ROLES, AUDIT, ADMIN_API, QUOTAS}
     known = {TARGETS, FIRST_STEPS, *PYTHON, KCAT, NODE, JAVA, TOOLS, SERVER, *rights, DURABILITY}
-    known |= {CERTIFICATES, OPENSSL}
+    known |= {CERTIFICATES, OPENSSL, SWITCHED_ON, KEYS, SHREDDED}
     assert set(blocks()) == known
     fences = re.findall(r"^```", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert len(fences) == 2 * len(known)
@@ -139,6 +142,31 @@ def test_the_admin_api(stranger: Stranger) -> None:
     address = f"localhost:{str(stranger.broker.ready['admin']).rpartition(':')[2]}"
     printed = stranger.types(blocks()[ADMIN_API].replace("localhost:9094", address))
     assert json.loads(printed)["principal"] == "User:admin"
+
+
+def test_encryption_at_rest(tmp_path: Path) -> None:
+    """Switched on for a development server that has a topic in plain, then block by block."""
+    assignment, command = blocks()[SWITCHED_ON].strip().split(" ", 1)
+    assert command == "make run"
+    secret = b"for few eyes"
+    with DevBroker(tmp_path) as broker:
+        before = Stranger(broker)
+        before.types(f"rivven topic create earlier\nrivven produce earlier '{secret.decode()}'")
+    assert files_with(secret, tmp_path / "data"), "the control"
+    name, _, value = assignment.partition("=")
+    broker.server_environment[name] = value
+    with broker:
+        printed = before.types(blocks()[KEYS])
+        assert re.search(r"customers\b", printed)
+        before.types("rivven keys reencrypt --topic earlier --follow")
+        assert not files_with(secret, tmp_path / "data")
+        assert "does not cover:" in before.types(blocks()[SHREDDED]), "which only a valid certificate says"
+        assert "customers" not in before.types("rivven topic list")
+        assert secret.decode() in before.types("rivven consume earlier --from-beginning --exit-at-end")
+
+
+def files_with(text: bytes, directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.is_file() and text in path.read_bytes()]
 
 
 def test_durability_settings(stranger: Stranger) -> None:
