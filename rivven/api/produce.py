@@ -203,7 +203,7 @@ class ProduceHandler:
         codec = target_codec(header, config)
         limits = None if self._limits is None else tuple(self._limits)
         arguments = (config.compacted, codec, config.max_message_bytes, limits)
-        rewritten = await self._workers.run("open_and_validate", bytes(records), *arguments)
+        rewritten = await self._workers.run("open_and_validate", records, *arguments)
         return records if rewritten is None else memoryview(bytearray(rewritten))
 
     def _append(

@@ -43,7 +43,7 @@ _KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "LANG", "LC_ALL")
 
 class _Job(NamedTuple):
     name: str
-    request: bytes
+    args: tuple[Any, ...]
     future: asyncio.Future[Any]
 
 
@@ -80,7 +80,8 @@ class WorkerPool:
         """Run a function of `worker_jobs.JOBS` on plain values in a worker and return what it returns.
 
         Raises what the function raised (RivvenError and OSError as such), WorkerLost, WorkersBusy or
-        WorkerFailed. The arguments are copied before this returns for the first time.
+        WorkerFailed. Bytes among the arguments may be any buffer; they must stay as they are until it is
+        done.
         """
         if self._closed:
             raise WorkerFailed("the workers are stopped")
@@ -89,7 +90,7 @@ class WorkerPool:
         if self._jobs.full():
             raise WorkersBusy(f"{JOBS_WAITING_MAX} jobs are waiting for a worker")
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._jobs.put_nowait(_Job(name, frame((name, args)), future))
+        self._jobs.put_nowait(_Job(name, args, future))
         if self._idle < self._jobs.qsize() and self._serving < self._max_workers:
             self._serving += 1
             self._tasks.spawn(self._serve(), f"worker {self._serving}")
@@ -107,10 +108,18 @@ class WorkerPool:
         process: _Process | None = None
         try:
             while (job := await self._next_job()) is not None:
+                if job.future.done():  # whoever asked was cancelled, and its buffers may be in use again
+                    continue
+                try:
+                    # Copied only now: copying for all jobs as they come held the loop up for 50 ms.
+                    request = frame((job.name, job.args))
+                except WorkerFailed as error:
+                    _fail(job, error)
+                    continue
                 try:
                     if process is None:
                         process = await _Process.start(self._niceness)
-                    answer = await asyncio.wait_for(process.ask(job.request), self._job_seconds_max)
+                    answer = await asyncio.wait_for(process.ask(request), self._job_seconds_max)
                 except (OSError, EOFError, TimeoutError) as error:
                     _log.error(
                         "the worker process was lost in %s: %s", job.name, error or type(error).__name__

@@ -236,3 +236,20 @@ def test_errors_survive_the_pipe(error: Exception) -> None:
 def test_what_cannot_cross_is_refused() -> None:
     with pytest.raises(WorkerFailed):
         frame(object())
+
+
+async def test_a_job_is_copied_when_a_worker_takes_it_and_not_at_all_once_its_asker_has_gone() -> None:
+    pool = WorkerPool()
+    try:
+        first = asyncio.create_task(pool.run("max_timestamp_offset", bytes(KEYED)))
+        buffer = bytearray(KEYED)
+        second = asyncio.create_task(pool.run("max_timestamp_offset", memoryview(buffer)))
+        await asyncio.sleep(0)
+        second.cancel()
+        buffer[:] = bytes(len(buffer))  # somebody else's by now: as a job it would fail
+        last = parse_header(KEYED).max_timestamp
+        assert tuple(await first) == (199, last)
+        assert tuple(await pool.run("max_timestamp_offset", memoryview(KEYED))) == (199, last)
+        assert pool.processes == 1
+    finally:
+        await pool.close()
