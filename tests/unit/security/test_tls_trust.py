@@ -12,6 +12,7 @@ from rivven.security import tls_trust
 from rivven.security.crls import parse_crls
 from rivven.security.tls_trust import ClientTrust, Distrusted, PeerChain, Trusted
 from tests.shipped.authority import DAY_S, Authority, Extension, Issued, rsa_key
+from tests.shipped.pki import key_usage
 
 
 class Clock:
@@ -38,18 +39,7 @@ def reason(by: ClientTrust, shown: Issued, ahead_s: float = 0, before: tuple[byt
 
 
 def usage(**allowed: bool) -> Extension:
-    names = (
-        "digital_signature",
-        "content_commitment",
-        "key_encipherment",
-        "data_encipherment",
-        "key_agreement",
-        "key_cert_sign",
-        "crl_sign",
-        "encipher_only",
-        "decipher_only",
-    )
-    return x509.KeyUsage(**{name: allowed.get(name, False) for name in names}), True
+    return key_usage(**allowed), True
 
 
 class TestPaths:
