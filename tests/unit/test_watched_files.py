@@ -1,11 +1,15 @@
 """Changes of content are seen however they are made; anything else is not a change."""
 
 import asyncio
+import gc
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from rivven import watched_files
 from rivven.watched_files import SETTLE_LOOKS_MAX, SETTLE_S, WatchedFiles
 
 
@@ -139,3 +143,58 @@ async def test_content_is_compared_now_and_then_though_the_file_looks_the_same(t
     watcher._signatures = watcher._look()  # the size and times are those it knows
     assert [await watcher.look_once() for _ in range(5)] == [False, False, False, True, False]
     assert calls == [1]
+
+
+async def test_what_could_not_be_used_is_offered_again(tmp_path: Path) -> None:
+    path = tmp_path / "leaf.crt"
+    path.write_text("begins tomorrow")
+    calls = []
+    watcher = WatchedFiles("test", lambda: [path], lambda: calls.append(1), interval_s=0.25, reread_s=0.5)
+    watcher.mark()
+    assert [await watcher.look_once() for _ in range(4)] == [False] * 4
+    watcher.forget()
+    assert [await watcher.look_once() for _ in range(4)] == [False, True, False, False]
+
+
+async def test_a_file_system_that_hangs_holds_up_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As an NFS mount does whose server is gone."""
+    path = tmp_path / "users.yaml"
+    path.write_text("a")
+    watch, other = Watch(path), Watch(path)
+    answers = threading.Event()
+    stat = os.stat
+
+    def hanging(*arguments: object, **named: object) -> os.stat_result:
+        if threading.current_thread() is watch.watcher._thread:
+            assert answers.wait(20)
+        return stat(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(watched_files.os, "stat", hanging)
+    monkeypatch.setattr(watched_files, "HANGS_S", 0.05)
+    path.write_text("b")
+    began = time.monotonic()
+    look = asyncio.create_task(watch.look())
+    try:
+        assert await other.look() == 1, "the loop runs, and so do the others"
+        while "the file system does not answer" not in caplog.text:
+            assert time.monotonic() - began < 10
+            await asyncio.sleep(0.01)
+        assert not look.done()
+    finally:
+        answers.set()
+    assert await look == 1, "nothing was missed"
+
+
+async def test_a_watcher_that_is_gone_leaves_no_thread(tmp_path: Path) -> None:
+    watch = Watch(tmp_path / "a")
+    await watch.look()
+    thread = watch.watcher._thread
+    assert thread is not None and thread.daemon
+    del watch
+    deadline = time.monotonic() + 10
+    while thread.is_alive():  # its last look may not be over yet, and is collected with the watcher
+        assert time.monotonic() < deadline
+        gc.collect()
+        thread.join(0.01)
