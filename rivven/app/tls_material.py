@@ -34,6 +34,10 @@ ATTEMPTS = 5
 PAUSE_S = 0.25
 """A certificate and its key are two files: for a second a pair that does not match is half a change."""
 
+TRY_AGAIN_S = 60.0
+"""How often files that are refused are judged anew though nobody changes them: a certificate or a list may
+begin a little later than the broker's clock says."""
+
 _log = logging.getLogger("rivven.tls")
 
 
@@ -79,11 +83,23 @@ class TlsMaterial:
         for where, watched in self._watched.items():
             tasks.spawn(watched.run(), f"follow the files of {where}")
         tasks.spawn(self.expiry.run(), "ends of certificates")
+        tasks.spawn(self._try_again(), "certificates that are refused")
 
     async def look_once(self) -> None:
         """One look at all files."""
         for watched in self._watched.values():
             await watched.look_once()
+
+    def judge_refused_again(self) -> None:
+        """Have files that are refused judged anew with the next rereading."""
+        for where, problems in self._reported.items():
+            if problems:
+                self._watched[where].forget()
+
+    async def _try_again(self) -> None:
+        while True:
+            await asyncio.sleep(TRY_AGAIN_S)
+            self.judge_refused_again()
 
     def _section(self, settings: TlsConfig | None, where: str) -> TlsSection | None:
         if settings is None or where in self._sections:

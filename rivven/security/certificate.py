@@ -22,7 +22,10 @@ _BEGIN = "-----BEGIN CERTIFICATE-----"
 _END = "-----END CERTIFICATE-----"
 
 CHAIN_MAX = 20
-"""Certificates of one PEM file that are looked at; real chains have two to four."""
+"""Certificates of one chain; real ones have two to four."""
+
+BUNDLE_MAX = 4096
+"""Authorities of one bundle: more than a file of 1 MiB can hold, so that none is left out."""
 
 
 class MalformedCertificate(ValueError):

@@ -90,6 +90,18 @@ def check_newer(crls: Sequence[Crl], before: Sequence[Crl]) -> None:
                 raise UnusableCrl(f"the list of {crl.issuer} is older than the one in force")
 
 
+def check_kept(crls: Sequence[Crl], before: Sequence[Crl], authorities: Sequence[x509.Certificate]) -> None:
+    """Refuse lists among which that of an authority is missing which had one and is still trusted: without it
+    nothing of the authority's would be checked, and whoever it revoked would come in again.
+
+    Raises UnusableCrl.
+    """
+    for authority in authorities:
+        had = next((old for old in before if old.is_of(authority)), None)
+        if had is not None and not any(crl.is_of(authority) for crl in crls):
+            raise UnusableCrl(f"has no list of {had.issuer} any more, which is still in ca_path")
+
+
 def key_id_of(authority: x509.Certificate) -> bytes | None:
     """The authority's own key identifier, None when it does not say one."""
     try:

@@ -13,7 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rivven.security.certificate import MalformedCertificate, certificates_in, key_algorithm
+from rivven.security.certificate import (
+    BUNDLE_MAX,
+    CHAIN_MAX,
+    MalformedCertificate,
+    certificates_in,
+    key_algorithm,
+)
 
 if TYPE_CHECKING:
     from rivven.config.tls import CertificatePair, TlsConfig
@@ -88,7 +94,7 @@ def paths_of(tls: TlsConfig) -> list[Path]:
 
 def read_pair(settings: CertificatePair, where: str) -> KeyPair:
     """A certificate and its key, each well formed. Raises TlsConfigError."""
-    certificate, chain = _read_certificates(settings.cert_path, f"{where}.cert_path")
+    certificate, chain = _read_certificates(settings.cert_path, f"{where}.cert_path", CHAIN_MAX)
     key = _read(settings.key_path, f"{where}.key_path")
     if b"PRIVATE KEY-----" not in key:
         raise TlsConfigError(f"{where}.key_path: {settings.key_path}: holds no PEM private key")
@@ -113,7 +119,7 @@ def check_kinds(pairs: tuple[KeyPair, ...]) -> None:
 
 def read_authorities(path: Path, key: str) -> tuple[bytes, ...]:
     """The certificates of a bundle, DER. Raises TlsConfigError."""
-    return _read_certificates(path, key)[1]
+    return _read_certificates(path, key, BUNDLE_MAX)[1]
 
 
 def read_crls(path: Path, key: str) -> bytes:
@@ -124,14 +130,16 @@ def read_crls(path: Path, key: str) -> bytes:
     return content
 
 
-def _read_certificates(path: Path, key: str) -> tuple[bytes, tuple[bytes, ...]]:
+def _read_certificates(path: Path, key: str, most: int) -> tuple[bytes, tuple[bytes, ...]]:
     content = _read(path, key)
     try:
-        found = tuple(certificates_in(content.decode("ascii", errors="replace")))
+        found = tuple(certificates_in(content.decode("ascii", errors="replace"), most + 1))
     except MalformedCertificate as error:
         raise TlsConfigError(f"{key}: {path}: {error}") from None
     if not found:
         raise TlsConfigError(f"{key}: {path}: holds no PEM certificate")
+    if len(found) > most:
+        raise TlsConfigError(f"{key}: {path}: holds more than {most} certificates")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=b"".join(found))
         key_algorithm(found[0])

@@ -14,18 +14,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from rivven.security.certificate import MalformedCertificate, certificates_in, validity
+from rivven.security.certificate import BUNDLE_MAX, MalformedCertificate, certificates_in, validity
+from rivven.security.tls_files import CRL_BYTES_MAX, PEM_BYTES_MAX
 
 if TYPE_CHECKING:
     from cryptography import x509
 
     _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
-
-PEM_BYTES_MAX = 1 << 20
-"""No chain, bundle or list of revoked certificates of ours is larger; anything above is the wrong file."""
-
-BUNDLE_MAX = 4096
-"""More certificates than a file of that size can hold: here none is left out."""
 
 _DAY_S = 86_400.0
 _CRL_BEGIN = "-----BEGIN X509 CRL-----"
@@ -109,7 +104,9 @@ def certificate_facts(path: Path) -> list[CertificateFacts]:
     from cryptography.utils import CryptographyDeprecationWarning
 
     try:
-        found = certificates_in(read_pem(path), BUNDLE_MAX)
+        found = certificates_in(read_pem(path, CRL_BYTES_MAX), BUNDLE_MAX + 1)
+        if len(found) > BUNDLE_MAX:
+            raise CertificateFileError(f"{path}: holds more than {BUNDLE_MAX} certificates")
         with warnings.catch_warnings():
             # The library writes to standard error about serial numbers that `problems` tells of.
             warnings.simplefilter("ignore", CryptographyDeprecationWarning)
@@ -131,7 +128,7 @@ def revocation_lists_in(path: Path) -> list[x509.CertificateRevocationList]:
     """The same, as the crypto library's objects, to check their signatures. Raises CertificateFileError."""
     from cryptography import x509
 
-    text, found, position = read_pem(path), list[x509.CertificateRevocationList](), 0
+    text, found, position = read_pem(path, CRL_BYTES_MAX), list[x509.CertificateRevocationList](), 0
     while (position := text.find(_CRL_BEGIN, position)) >= 0:
         end = text.find(_CRL_END, position)
         if end < 0:
@@ -144,15 +141,15 @@ def revocation_lists_in(path: Path) -> list[x509.CertificateRevocationList]:
     return found
 
 
-def read_pem(path: Path) -> str:
+def read_pem(path: Path, bytes_max: int = PEM_BYTES_MAX) -> str:
     """The text of a PEM file, bytes beyond ASCII replaced. Raises CertificateFileError."""
     try:
         with path.open("rb") as file:
-            content = file.read(PEM_BYTES_MAX + 1)
+            content = file.read(bytes_max + 1)
     except OSError as error:
         raise CertificateFileError(f"{path}: {error.strerror}") from None
-    if len(content) > PEM_BYTES_MAX:
-        raise CertificateFileError(f"{path}: larger than {PEM_BYTES_MAX} bytes")
+    if len(content) > bytes_max:
+        raise CertificateFileError(f"{path}: larger than {bytes_max} bytes")
     return content.decode("ascii", errors="replace").replace("\ufffd", "?")
 
 

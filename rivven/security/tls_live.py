@@ -121,7 +121,7 @@ class TlsSection:
         """Raises TlsConfigError for lists that cannot be used."""
         if not files.authorities:
             return None
-        from rivven.security.crls import UnusableCrl, check_newer, check_signatures, parse_crls
+        from rivven.security.crls import UnusableCrl, check_kept, check_newer, check_signatures, parse_crls
         from rivven.security.tls_trust import ClientTrust
 
         path = self.settings.crl_path
@@ -130,7 +130,9 @@ class TlsSection:
             reject = self.settings.crl_expired == "reject"
             trust = ClientTrust(files.authorities, crls, reject_expired=reject)
             check_signatures(crls, trust.authorities)
-            check_newer(crls, before.crls if before is not None else ())
+            known = before.crls if before is not None else ()
+            check_newer(crls, known)
+            check_kept(crls, known, trust.authorities)
         except UnusableCrl as error:
             raise TlsConfigError(f"{self.where}.crl_path: {path}: {error}") from None
         except ValueError as error:

@@ -19,6 +19,7 @@ from rivven.config.models import Config
 from rivven.security.tls_live import TlsSection
 from rivven.tasks import Tasks
 from rivven.telemetry import Metrics
+from rivven.watched_files import INTERVAL_S
 from tests.shipped.authority import DAY_S, Authority, Issued
 
 
@@ -247,3 +248,31 @@ async def test_following_sees_content_through_kubernetes_links(world: World, tmp
     await world.tls.look_once()
     assert section.context() is not before
     assert not world.metric("rivven_tls_reloads_total")[("server.tls", "failure")]
+
+
+async def test_a_certificate_that_begins_later_is_taken_when_it_does(world: World) -> None:
+    """As from an authority whose clock is ahead of ours; nobody touches the files again."""
+    section = world.section("one")
+    world.section("mtls")
+    before = section.context()
+    leaf = world.root.issue(begin=120.0)
+    world.write(leaf)
+    world_crl = world.clients.crl(begin=600.0)
+    (world.directory / "crl.pem").write_bytes(world_crl)
+    await world.tls.look_once()
+    assert section.context() is before
+    assert world.metric("rivven_tls_refused") == {("server.tls",): 1, ("listeners.mtls.tls",): 1}
+
+    async def minute() -> None:
+        world.tls.judge_refused_again()
+        for _ in range(round(tls_material.REREAD_S / INTERVAL_S)):
+            await world.tls.look_once()
+
+    await minute()
+    assert section.context() is before
+    world.clock.ahead_s = 601.0
+    await minute()
+    assert world.tls.server_chains() == {"server.tls": leaf.ders, "listeners.mtls.tls": leaf.ders}
+    assert world.metric("rivven_tls_refused") == {("server.tls",): 0, ("listeners.mtls.tls",): 0}
+    assert world.metric("rivven_tls_reloads_total")[("server.tls", "failure")] == 1, "told once"
+    assert world.told == ["listeners.mtls.tls.crl_path changed"]

@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 
 from rivven.security import crls
-from rivven.security.crls import UnusableCrl, check_newer, check_signatures, parse_crls
+from rivven.security.crls import UnusableCrl, check_kept, check_newer, check_signatures, parse_crls
 from tests.shipped.authority import DAY_S, Authority
 
 
@@ -85,3 +85,13 @@ def test_an_older_list_does_not_replace_a_newer_one() -> None:
     check_newer(old, parse_crls(Authority("other").crl(), now_ms()))
     with pytest.raises(UnusableCrl, match="older than the one in force"):
         check_newer(old, new)
+
+
+def test_the_list_of_an_authority_that_is_still_trusted_may_not_vanish() -> None:
+    kept, other = Authority("kept"), Authority("other")
+    before = parse_crls(kept.crl() + other.crl(), now_ms())
+    after = parse_crls(kept.crl(), now_ms())
+    check_kept(after, before, [kept.certificate])
+    check_kept(before, after, [kept.certificate, other.certificate])
+    with pytest.raises(UnusableCrl, match="has no list of CN=other any more"):
+        check_kept(after, before, [kept.certificate, other.certificate])

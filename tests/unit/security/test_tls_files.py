@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from rivven.config.tls import TlsConfig
+from rivven.config.tls import CertificatePair, TlsConfig
 from rivven.security import tls_files
-from rivven.security.tls_files import TlsConfigError, paths_of, read_files
+from rivven.security.certificate import CHAIN_MAX
+from rivven.security.tls_files import TlsConfigError, paths_of, read_authorities, read_files, read_pair
 from tests.shipped.authority import Authority, rsa_key
 
 PASSWORD = "canary-password-of-a-key"
@@ -68,3 +69,22 @@ def test_lists_are_bounded_and_must_be_lists(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(tls_files, "CRL_BYTES_MAX", 10)
     with pytest.raises(TlsConfigError, match="larger than"):
         tls_files.read_crls(path, "server.tls.crl_path")
+
+
+def test_no_authority_of_a_bundle_is_left_out_and_a_chain_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A company's bundle, or the system's, has more certificates than any chain."""
+    bundle, key = tmp_path / "ca.crt", Authority().key
+    authorities = [Authority(f"{number}", key=key) for number in range(CHAIN_MAX + 5)]
+    bundle.write_bytes(b"".join(one.pem for one in authorities))
+    assert read_authorities(bundle, "ca_path") == tuple(one.der for one in authorities)
+    leaf = authorities[0].issue()
+    leaf.write(tmp_path, "leaf")
+    (tmp_path / "leaf.crt").write_bytes(leaf.pem + bundle.read_bytes())
+    settings = CertificatePair(cert_path=tmp_path / "leaf.crt", key_path=tmp_path / "leaf.key")
+    with pytest.raises(TlsConfigError, match=f"holds more than {CHAIN_MAX} certificates"):
+        read_pair(settings, "server.tls")
+    monkeypatch.setattr(tls_files, "BUNDLE_MAX", CHAIN_MAX)
+    with pytest.raises(TlsConfigError, match=f"holds more than {CHAIN_MAX} certificates"):
+        read_authorities(bundle, "ca_path")

@@ -18,32 +18,21 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from rivven.security.tls_files import CRL_BYTES_MAX, PEM_BYTES_MAX
 from rivven.security.tls_inspection import (
-    PEM_BYTES_MAX,
     CertificateFileError,
     certificate_facts,
     chain_expiry,
     revocation_list_facts,
 )
-from tests.shipped.pki import make_pki
+from tests.shipped.pki import key_usage, make_pki
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
-USAGES = (
-    "digital_signature",
-    "content_commitment",
-    "key_encipherment",
-    "data_encipherment",
-    "key_agreement",
-    "key_cert_sign",
-    "crl_sign",
-    "encipher_only",
-    "decipher_only",
-)
 
 
 def usage(*allowed: str) -> x509.KeyUsage:
-    return x509.KeyUsage(**{name: name in allowed for name in USAGES})
+    return key_usage(**dict.fromkeys(allowed, True))
 
 
 def named(text: str) -> x509.Name:
@@ -344,6 +333,17 @@ def test_lists_of_revoked_certificates(tmp_path: Path) -> None:
     assert first.revoked == ("beef", "11")
     assert (second.number, second.revoked) == (None, ())
     assert len(certificate_facts(file)) == 1
+
+
+def test_a_list_may_be_larger_than_any_chain(tmp_path: Path) -> None:
+    """As large as the broker takes it: tens of thousands of revoked certificates."""
+    file = tmp_path / "list.pem"
+    file.write_bytes(b"#" * PEM_BYTES_MAX + b"\n" + revocation_list(0xBEEF))
+    assert [one.revoked for one in revocation_list_facts(file)] == [("beef",)]
+    assert certificate_facts(file) == []
+    file.write_bytes(b"#" * CRL_BYTES_MAX + revocation_list(0xBEEF))
+    with pytest.raises(CertificateFileError, match="larger than"):
+        revocation_list_facts(file)
 
 
 def test_damaged_lists_are_refused(tmp_path: Path) -> None:

@@ -199,6 +199,20 @@ def test_a_forged_and_an_older_list_are_refused(world: World) -> None:
         assert not world.trusts(alice)
 
 
+def test_a_list_does_not_vanish_while_its_authority_is_trusted(world: World) -> None:
+    """As when a tool that knows one authority only writes a file that held the lists of two."""
+    alice, other = world.clients.issue("alice"), Authority("other")
+    world.ca.write_bytes(world.clients.pem + other.pem)
+    world.crl.write_bytes(world.clients.crl(alice) + other.crl())
+    assert world.again().problems == ()
+    world.crl.write_bytes(other.crl(begin=-1))
+    (problem,) = world.again().problems
+    assert problem.endswith("has no list of CN=clients any more, which is still in ca_path")
+    assert not world.trusts(alice)
+    world.ca.write_bytes(other.pem)
+    assert world.again().problems == (), "both go together"
+
+
 def test_an_authority_may_go_before_its_list_does(world: World) -> None:
     other = Authority("other")
     world.ca.write_bytes(other.pem)

@@ -240,6 +240,13 @@ def test_lists_of_revoked_certificates(
     assert "the list of CN=Example CA counts to" in found.text
 
 
+def test_a_large_list_is_judged_like_any_other(shop: Workshop) -> None:
+    path = shop.crl(live=10)
+    path.write_bytes(b"#" * (1 << 20) + b"\n" + path.read_bytes())
+    [found] = [one for one in judged(asking(shop, crl_path=str(path))) if one.key == "server.tls.crl_path"]
+    assert found.verdict == OK
+
+
 def test_lists_that_fit_no_authority(shop: Workshop, tmp_path: Path) -> None:
     stranger = Workshop(tmp_path, "Stranger")
     found = bad(judged(asking(shop, crl_path=str(stranger.crl()))))
