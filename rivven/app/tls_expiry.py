@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rivven.clock import Clock
+from rivven.config.issuers_file import read_issuers
 from rivven.config.models import Config
+from rivven.config.problems import ConfigError
 from rivven.security.certificate import MalformedCertificate
 from rivven.security.tls_chains import chain_end_ms, chain_problem
 from rivven.security.tls_files import TlsConfigError, read_authorities
@@ -46,7 +48,8 @@ class ExpiryWatch:
         self._metrics = metrics
         self._chains = chains
         self._lists_expired = lists_expired
-        self._outgoing = outgoing_authorities(config)
+        self._config = config
+        self._outgoing: frozenset[str] = frozenset()
         self._ends: dict[str, int] = {}
         self._told: dict[str, tuple[int, int]] = {}
         self._sections: list[TlsSection] = []
@@ -73,7 +76,11 @@ class ExpiryWatch:
         """One look at everything that can end."""
         self._changed.clear()
         self._look_at(self._chains())
-        self._look_at(await asyncio.to_thread(_read, self._outgoing))
+        outgoing = await asyncio.to_thread(_outgoing_chains, self._config)
+        self._look_at(outgoing)
+        for key in self._outgoing - outgoing.keys():
+            self._forget(key)
+        self._outgoing = frozenset(outgoing)
         self._look_at_lists()
 
     async def run(self) -> None:
@@ -97,6 +104,11 @@ class ExpiryWatch:
                 self._metrics.watch_chain(key, lambda key=key: self._days(self._ends[key]))  # type: ignore[misc]
             self._ends[key] = end_ms
             self._warn(key, end_ms)
+
+    def _forget(self, key: str) -> None:
+        self._metrics.watch_chain(key, None)
+        self._ends.pop(key, None)
+        self._told.pop(key, None)
 
     def _warn(self, key: str, end_ms: int) -> None:
         days = self._days(end_ms)
@@ -143,22 +155,29 @@ class ExpiryWatch:
 
 def outgoing_authorities(config: Config) -> dict[str, Path]:
     """The files of authorities for servers the broker connects to, by configuration key; they are read at
-    every connection."""
-    found = {
-        f"audit.output[{number}].ca_path": output.ca_path
-        for number, output in enumerate(config.audit.output)
-        if output.ca_path is not None
+    every connection. Those of issuers in a file are as the file is now: it blocks."""
+    oidc, encryption = config.auth.oidc, config.storage.encryption
+    found: dict[str, Path | None] = {
+        "storage.encryption.kms.ca_path": encryption.kms.ca_path,
+        "storage.encryption.vault.ca_path": encryption.vault.ca_path,
     }
-    return found | {
-        f"auth.oidc.issuers[{number}].ca_path": issuer.ca_path
-        for number, issuer in enumerate(config.auth.oidc.issuers)
-        if issuer.ca_path is not None
-    }
+    for number, output in enumerate(config.audit.output):
+        found[f"audit.output[{number}].ca_path"] = output.ca_path
+    for number, issuer in enumerate(oidc.issuers):
+        found[f"auth.oidc.issuers[{number}].ca_path"] = issuer.ca_path
+    if oidc.issuers_file is not None:
+        try:
+            issuers = read_issuers(oidc.issuers_file)
+        except ConfigError:  # told by whoever follows the file
+            issuers = []
+        for number, issuer in enumerate(issuers):
+            found[f"auth.oidc.issuers_file[{number}].ca_path"] = issuer.ca_path
+    return {key: path for key, path in found.items() if path is not None}
 
 
-def _read(paths: Mapping[str, Path]) -> dict[str, tuple[bytes, ...]]:
+def _outgoing_chains(config: Config) -> dict[str, tuple[bytes, ...]]:
     found: dict[str, tuple[bytes, ...]] = {}
-    for key, path in paths.items():
+    for key, path in outgoing_authorities(config).items():
         try:
             found[key] = read_authorities(path, key)
         except TlsConfigError as error:

@@ -114,6 +114,10 @@ class Family(Generic[Instrument]):
             child = self._children[values] = self._make()
         return child
 
+    def forget(self, *values: str) -> None:
+        """Show nothing for these label values any more: what they name is gone."""
+        self._children.pop(values, None)
+
     def children(self) -> Iterator[tuple[tuple[str, ...], Instrument]]:
         """A snapshot of the instruments with their label values."""
         return iter(list(self._children.items()))

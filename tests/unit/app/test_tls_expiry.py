@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,40 @@ async def test_authorities_of_servers_we_connect_to_are_metrics_too(
     }
     found = outgoing_authorities(Config.model_validate(settings))
     assert found == {"audit.output[1].ca_path": syslog, "auth.oidc.issuers[0].ca_path": issuer}
-    world.tls.expiry._outgoing = found
+    world.tls.expiry._config = Config.model_validate(settings)
     await world.tls.expiry.look_around()
     assert world.metric("rivven_tls_expiry_days")[("audit.output[1].ca_path",)] == pytest.approx(4, abs=0.01)
     assert "auth.oidc.issuers[0].ca_path: " in caplog.text
+
+
+async def test_issuers_of_a_file_come_and_go(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    authority, issuers = tmp_path / "issuer.crt", tmp_path / "issuers.yaml"
+    authority.write_bytes(Authority(seconds=4 * DAY_S).pem)
+    issuer = {"issuer": "https://id.example", "audiences": ["x"], "prefix": "id-", "ca_path": str(authority)}
+    settings = world.settings() | {
+        "auth": {"oidc": {"issuers_file": str(issuers)}, "mtls_mapping": {"prefix": "x-"}}
+    }
+    world.tls.expiry._config = Config.model_validate(settings)
+    key = ("auth.oidc.issuers_file[0].ca_path",)
+    await world.tls.expiry.look_around()
+    assert key not in world.metric("rivven_tls_expiry_days"), "a file that is not there names nobody"
+    for content, known in (({"issuers": [issuer]}, True), ({"issuers": []}, False)):
+        issuers.write_text(json.dumps(content))
+        await world.tls.expiry.look_around()
+        days = world.metric("rivven_tls_expiry_days")
+        assert (key in days) is known
+        assert not known or days[key] == pytest.approx(4, abs=0.01)
+
+
+@pytest.mark.parametrize("source", ["vault", "kms"])
+def test_whom_key_services_are_verified_by_is_known(tmp_path: Path, source: str) -> None:
+    settings = World(tmp_path).settings()
+    own = {
+        "vault": {"address": "https://vault.example:8200", "auth": {"token": "env:TOKEN"}},
+        "kms": {"key_id": "alias/x"},
+    }
+    encryption = {"enabled": True, "key_source": source, source: own[source] | {"ca_path": "/ca.crt"}}
+    settings["storage"] = {"encryption": encryption}
+    found = outgoing_authorities(Config.model_validate(settings))
+    assert found == {f"storage.encryption.{source}.ca_path": Path("/ca.crt")}
