@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rivven.api.context import RequestContext
@@ -192,8 +193,8 @@ class CertificateIdentities:
 
     On a listener without SASL the certificate is the identity, and who shows none (``client_auth:
     optional``) is anonymous. With SASL it only has to be good: SASL says who is there, until the
-    certificate's end at most. Its chain must be trusted by what is in force when the handshake is done, and
-    for as long as the connection lives.
+    certificate's end at most, or that of an authority above it. Its chain must be trusted by what is in force
+    when the handshake is done, and for as long as the connection lives.
     """
 
     def __init__(
@@ -221,6 +222,8 @@ class CertificateIdentities:
             self._close(session, distrusted)
             return
         session.still_trusted = peer.problem
+        ends_ms = peer.ends_ms
+        assert ends_ms is not None, "it is trusted"
         der, now_ms = chain[0], self._clock.now_ms()
         if session.exchange is not None:
             checked = self._certificates.check(der, now_ms)
@@ -228,13 +231,13 @@ class CertificateIdentities:
                 self._close(session, checked.reason)
                 return
             session.certificate = checked.credential
-            session.certificate_expires_at_ms = checked.not_after_ms
+            session.certificate_expires_at_ms = ends_ms
             return
         step = self._certificates.verify(der, now_ms)
         if isinstance(step, Rejected):
             self._close(session, step.reason)
             return
-        session.become(step, CERTIFICATE_MECHANISM)
+        session.become(replace(step, expires_at_ms=ends_ms), CERTIFICATE_MECHANISM)
         self._observer.authenticated(CERTIFICATE_MECHANISM)
         _log.info(
             "authenticated %s from %s on %s by %s",

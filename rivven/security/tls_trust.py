@@ -36,9 +36,11 @@ INTERMEDIATES_MAX = 1_000
 @dataclass(frozen=True, slots=True)
 class Trusted:
     """A chain that is trusted. `path` are fingerprints from the client's certificate to an authority;
-    `until_ms` is when the judgement must be made anew though nothing changes."""
+    `ends_ms` is when the first certificate of it ends, `until_ms` when the judgement must be made anew though
+    nothing changes."""
 
     path: tuple[bytes, ...] = field(repr=False)
+    ends_ms: int
     until_ms: int
 
 
@@ -115,7 +117,10 @@ class ClientTrust:
         for path in self._paths((own,), sent, _Signatures(before)):
             problem = self._problem(path, now_ms, before)
             if problem is None:
-                return Trusted(tuple(one.fingerprint for one in path), self._until_ms(path, now_ms))
+                ends_ms = min(one.ends_ms for one in path)
+                due = self.next_expiry_ms(now_ms)
+                until_ms = ends_ms if due is None else min(ends_ms, due)
+                return Trusted(tuple(one.fingerprint for one in path), ends_ms, until_ms)
             refused = problem
         return Distrusted(refused)
 
@@ -208,11 +213,6 @@ class ClientTrust:
             self._by_issuer[known] = newest
         return newest
 
-    def _until_ms(self, path: tuple[_Certificate, ...], now_ms: int) -> int:
-        ends = [one.ends_ms for one in path]
-        due = self.next_expiry_ms(now_ms)
-        return min([*ends, due] if due is not None else ends)
-
 
 class PeerChain:
     """What one live connection rests on: the chain its client showed, judged by what is in force now.
@@ -230,6 +230,11 @@ class PeerChain:
         self._judged_by: ClientTrust | None = None
         self._path: tuple[bytes, ...] = ()
         self._found: Trusted | Distrusted = Distrusted("")
+
+    @property
+    def ends_ms(self) -> int | None:
+        """When the first certificate ends of those that made it trusted; None when it is not."""
+        return self._found.ends_ms if isinstance(self._found, Trusted) else None
 
     def problem(self) -> str | None:
         """Why the certificate no longer counts, None while it does; dear only after something has changed."""

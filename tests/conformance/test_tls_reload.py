@@ -293,6 +293,21 @@ class TestClients:
             assert old.metadata().brokers
         world.trust(world.clients, world.others)
 
+    def test_a_session_ends_with_the_authority_above_its_certificate(self, world: World) -> None:
+        brief = Authority("brief", seconds=3.0)
+        client = brief.issue("outlives")
+        world.trust(world.clients, world.others, brief)
+        deadline = time.monotonic() + PICKED_UP_S
+        while is_refused(world.connection(MTLS, client)):
+            assert time.monotonic() < deadline, world.broker.tail()
+        with Client(world.connection(MTLS, client)) as live:
+            assert live.metadata().brokers
+            end = brief.certificate.not_valid_after_utc.timestamp()
+            assert live.is_closed(end - time.time() + PROMISED_S)
+            assert time.time() >= end
+        assert is_refused(world.connection(MTLS, client))
+        world.trust(world.clients, world.others)
+
     def test_an_authority_without_a_list_is_not_checked(self, world: World) -> None:
         assert not is_refused(world.connection(MTLS, world.others.issue("unchecked")))
 
