@@ -16,6 +16,10 @@ from tests.shipped.authority import Authority, rsa_key
 from tests.shipped.broker import ShippedBroker
 from tests.shipped.client_certificates import ClientFiles
 
+CIPHERS_OF_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20"
+OTHER_CIPHERS_OF_1_2 = (
+    "ECDHE-ECDSA-AES256-SHA384:ECDHE-RSA-AES256-SHA384:AES256-GCM-SHA384:DHE-RSA-AES256-GCM-SHA384"
+)
 PASSWORDS = ("canary-first-password", "canary-second-password")
 
 
@@ -88,6 +92,13 @@ def test_everything_a_section_can_say(own_directory: Path) -> None:
                 assert time.monotonic() < deadline, broker.tail()
                 time.sleep(0.05)
             assert client.metadata().brokers
+            named = root.issue()
+            named.write(tls, "named")
+            while served_by(port, "b1.kafka.example") != named.der:
+                assert time.monotonic() < deadline + 10, broker.tail()
+                time.sleep(0.05)
+            assert served_by(port) == renewed.der, "each for itself"
+            assert client.metadata().brokers
     text = broker.log.read_text()
     assert "it is used all the same" in text
     assert not any(password in text for password in PASSWORDS)
@@ -98,8 +109,28 @@ def test_each_kind_of_client_is_shown_its_kind_of_key(own_directory: Path) -> No
     ecdsa, rsa = root.issue(), root.issue(key=rsa_key())
     paths = [one.write(own_directory / "tls", name) for name, one in (("ecdsa", ecdsa), ("rsa", rsa))]
     pairs = [{"cert_path": str(certificate), "key_path": str(key)} for certificate, key in paths]
-    extra = {"server": {"tls": {**pairs[0], "certificates": pairs[1:]}}}
+    listeners = [
+        {"name": "sasl_ssl", "bind": "127.0.0.1:0", "protocol": "sasl_ssl"},
+        {
+            "name": "newest",
+            "bind": "127.0.0.1:0",
+            "protocol": "sasl_ssl",
+            "tls": {**pairs[0], "min_version": "1.3"},
+        },
+    ]
+    extra = {"listeners": listeners, "server": {"tls": {**pairs[0], "certificates": pairs[1:]}}}
     with ShippedBroker(own_directory, extra=extra) as broker:
         port = int(broker.ready["listeners"]["sasl_ssl"].rpartition(":")[2])
         for suite, issued in (("ECDSA-AES256-GCM-SHA384", ecdsa), ("RSA-AES128-GCM-SHA256", rsa)):
             assert cipher_with(port, f"ECDHE-{suite}") == (f"ECDHE-{suite}", issued.der)
+        rsa = root.issue(key=rsa_key())
+        rsa.write(own_directory / "tls", "rsa")
+        deadline = time.monotonic() + 10
+        while cipher_with(port, "ECDHE-RSA-AES128-GCM-SHA256") != ("ECDHE-RSA-AES128-GCM-SHA256", rsa.der):
+            assert time.monotonic() < deadline, broker.tail()
+            time.sleep(0.05)
+        assert served_by(port) == ecdsa.der, "each for itself"
+        newest = int(broker.ready["listeners"]["newest"].rpartition(":")[2])
+        assert cipher_with(newest, CIPHERS_OF_1_2) is None, "min_version"
+        assert served_by(newest) == ecdsa.der, "with TLS 1.3"
+        assert cipher_with(port, OTHER_CIPHERS_OF_1_2) is None, "not forward-secret, or no AEAD"
