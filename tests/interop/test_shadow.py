@@ -231,6 +231,13 @@ def test_access_rules_are_tried_as_the_command_lists_them(tmp_path: Path) -> Non
             assert time.monotonic() < deadline, broker.tail()
             time.sleep(0.05)
         assert "rule 1: the host of a rule is" in broker.tail()
+        before = compared(broker)
+        assert produce(broker, "orders-1") is None
+        assert produce(broker, "orders-2") is None
+        while compared(broker)["would_deny"] == before["would_deny"]:
+            assert time.monotonic() < deadline, "the candidate's last good rules deny orders-2"
+            time.sleep(0.05)
+        assert "on topic 'orders-1'" not in broker.tail(), "and allow orders-1"
         (kept,) = json.loads(cli("acl", "list", "--principal", "user:writer", "-o", "json"))
         assert (kept["resource"], kept["pattern"]) == ("orders-", "prefixed")
 
