@@ -37,7 +37,7 @@ bench:  ## measure beside a minimal broker and Tansu; writes benches/RESULTS.md
 	$(PYTEST) -q benches --benchmark-enable --benchmark-only --benchmark-sort=name -p no:xdist
 	$(BIN)/python -m benches
 
-nightly:  ## 200 kill -9 runs, 10,000 power-loss seeds, long fuzzing
+nightly:  ## 200 kill -9 runs, 10,000 power-loss seeds, 1,000 swaps of certificates, long fuzzing
 	@$(PYTHON) tools/environment.py dev
 	RIVVEN_KILL_RUNS=200 RIVVEN_SIM_SEEDS=10000 RIVVEN_FUZZ_SECONDS=900 RIVVEN_REAUTH_SECONDS=60 \
 		RIVVEN_TLS_SWAPS=1000 \
@@ -53,7 +53,7 @@ format:  ## rewrite the sources as ruff formats them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:  ## remove everything that was made, but not ./data
+clean:  ## remove everything that was made, but not ./data and its keys
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
 	rm -rf tests/interop/clients/node/node_modules tests/interop/clients/java/target reports
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -49,7 +49,7 @@ def files() -> CrashFiles:
         files.make_directory(directory)
     for name in KEYRINGS:
         files.put(f"/{name}", (HERE / name).read_bytes())
-    files.put("/data/encryption.key", (HERE / "encryption.key").read_bytes())
+    files.put("/data/encryption.key", (HERE / "bootstrap-file").read_bytes())
     files.put("/keys/state", (HERE / "state").read_bytes())
     files.put(f"/keys/topics/{TOPIC}.keys", (HERE / f"{TOPIC}.keys").read_bytes())
     files.put("/keys/secrets/token-hash", (HERE / "token-hash").read_bytes())
@@ -147,7 +147,7 @@ def test_from_the_keyring_to_a_data_key_as_the_page_says() -> None:
 
 
 def test_from_the_keyring_to_a_secret_as_the_page_says() -> None:
-    bootstrap = json.loads((HERE / "encryption.key").read_bytes())
+    bootstrap = json.loads((HERE / "bootstrap-file").read_bytes())
     assert (bootstrap["version"], bootstrap["provider"]) == (1, "file")
     metadata_key = unwrapped(bootstrap, {"cluster": bootstrap["cluster"], "purpose": "metadata"})
     journal = HKDF(SHA256(), 32, salt=None, info=b"rivven metadata journal 1").derive(metadata_key)
