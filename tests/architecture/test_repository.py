@@ -20,7 +20,9 @@ REGISTRY_HOSTS = re.compile(
 )
 PRIVATE_KEY = re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE" + r" KEY-----\s+[A-Za-z0-9+/]{16}")
 SECRET_FILES = re.compile(r"(\.(key|pem|p12|jks|crt)|client(-java)?\.properties|\.env)$")
-GENERATED = re.compile(r"(^|/)(__pycache__|node_modules|\.venv|dist|build|target|data|data-keys)/|\.pyc$|\.log$")
+GENERATED = re.compile(
+    r"(^|/)(__pycache__|node_modules|\.venv|dist|build|target|data|data-keys)/|\.pyc$|\.log$"
+)
 FILE_BYTES_MAX = 1 << 20  # a source repository; measured data and jars belong elsewhere
 
 
