@@ -17,11 +17,14 @@ from typing import Any, Final
 
 import hvac
 import requests
+import urllib3
 from hvac import exceptions
+from urllib3.connection import HTTPSConnection
 
 from rivven.clock import Clock, SystemClock
 from rivven.config.storage import VaultConfig
 from rivven.security.keys.provider import KeyGone, KeyProviderError, KeyRefused, ProviderUnavailable
+from rivven.security.tls import client_context
 
 ATTEMPTS: Final = 2
 """Of a request that may be repeated: a kept connection may have been closed since. Who calls tries again by
@@ -47,6 +50,27 @@ _UNAVAILABLE: Final = (
 )
 
 _log = logging.getLogger("rivven.keys.vault")
+
+
+class _Connection(HTTPSConnection):
+    """TLS as of all connections that the broker makes, with the authorities as their file is now."""
+
+    def connect(self) -> None:
+        self.ssl_context = client_context(self.ca_certs)
+        super().connect()
+
+
+class _Connections(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _Transport(requests.adapters.HTTPAdapter):
+    def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
+        super().init_poolmanager(*arguments, **named)
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": urllib3.HTTPConnectionPool,
+            "https": _Connections,
+        }
 
 
 class InvalidRequest(KeyProviderError):
@@ -148,10 +172,13 @@ class VaultSession:
         with self._lock:
             if self._client is None:
                 config = self._config
+                session = requests.Session()
+                session.verify = str(config.ca_path) if config.ca_path is not None else _system_authorities()
+                session.mount("https://", _Transport())
                 self._client = hvac.Client(
                     url=config.address,
                     token="",  # not None: the environment's token is not ours
-                    verify=str(config.ca_path) if config.ca_path is not None else _system_authorities(),
+                    session=session,
                     timeout=config.timeout_secs / ATTEMPTS,
                     allow_redirects=False,  # the token would go wherever the answer says
                     namespace=config.namespace,

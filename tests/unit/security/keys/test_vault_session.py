@@ -279,6 +279,48 @@ def test_a_certificate_is_checked_against_the_authorities(connect: Connect, tmp_
             connect(address=address, ca_path=other.ca).get(KEY)
 
 
+@pytest.mark.parametrize(
+    ("suites", "spoken"), [("ECDHE-ECDSA-AES256-GCM-SHA384", True), ("ECDHE-ECDSA-AES256-SHA384", False)]
+)
+def test_tls_is_that_of_every_connection_of_the_broker(
+    connect: Connect, tmp_path: Path, suites: str, spoken: bool
+) -> None:
+    """Suites without AEAD are refused, which the library itself would take."""
+    pki = make_pki(tmp_path / "pki")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pki.certificate, pki.key)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(suites)
+    with TransitServer() as server:
+        server.speak_tls(context)
+        session = connect(address=server.url.replace("http://127.0.0.1", "https://localhost"), ca_path=pki.ca)
+        if spoken:
+            assert session.get(KEY)["latest_version"] == 1
+        else:
+            with pytest.raises(ProviderUnavailable):
+                session.get(KEY)
+
+
+def test_authorities_are_read_anew_for_every_connection(connect: Connect, tmp_path: Path) -> None:
+    pki, other = make_pki(tmp_path / "pki"), make_pki(tmp_path / "other")
+    ca = tmp_path / "ca.crt"
+    ca.write_bytes(pki.ca.read_bytes())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pki.certificate, pki.key)
+    with TransitServer() as server:
+        server.speak_tls(context)
+        address = server.url.replace("http://127.0.0.1", "https://localhost")
+        session = connect(address=address, ca_path=ca)
+        for content, trusted in ((pki, True), (other, False), (pki, True)):
+            ca.write_bytes(content.ca.read_bytes())
+            session._adapter().session.close()  # as after a pause: the next request connects
+            if trusted:
+                assert session.get(KEY)["latest_version"] == 1
+            else:
+                with pytest.raises(ProviderUnavailable, match="certificate is not trusted"):
+                    session.get(KEY)
+
+
 def test_nothing_secret_is_said_anywhere(
     server: TransitServer, connect: Connect, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
