@@ -101,21 +101,22 @@ class Encryption:
         """Destroy the keys of topics whose remains were removed at this start.
 
         Keys of other unknown topics are kept and named: this may be an older copy of the data directory, and
-        the keys are those of a newer one.
+        the keys are those of a newer one. They are opened, so that a rewrap takes them along.
         """
         for topic_id in removed:
             try:
                 await self.topic_keys.forget(topic_id)
             except RivvenError as error:
                 _log.error("cannot destroy the keys of the deleted topic %s: %s", topic_id, error)
-        orphans = sorted({str(one.topic_id) for one in self.topic_keys.wrapped()} - set(map(str, existing)))
+        orphans = sorted({one.topic_id for one in self.topic_keys.wrapped()} - set(existing))
         if orphans:
             _log.warning(
                 "the key store has keys of %d topics that do not exist here (%s): an older copy of the data"
                 " directory, or a deletion that a crash interrupted",
                 len(orphans),
-                ", ".join(orphans[:ORPHANS_NAMED_MAX]),
+                ", ".join(map(str, orphans[:ORPHANS_NAMED_MAX])),
             )
+            await self.topic_keys.prepare(dict.fromkeys(orphans))
 
     def watched_by(self, metrics: Metrics) -> None:
         """Show what the provider is asked for, and what of it is missing."""

@@ -122,6 +122,7 @@ class KeyOperations:
             raise KeyProviderError(f"the operation in the key store cannot be read: {error}") from None
         if erasure is not None:
             _log.warning("shredding of %s goes on after %s", erasure.topic, erasure.step)
+            await self._topic_keys.freeze(erasure.topic_id)
             self._shredder.resume(erasure)
             self._tasks.spawn(self._shredder.insist(), "shredding")
         self._tasks.spawn(self._follow_age(), "age of keys")
@@ -257,8 +258,12 @@ class KeyOperations:
         if not self._metadata.broker_values["delete.topic.enable"]:
             raise KeyOperationRefused("delete.topic.enable is false on this broker")
         with self._alone(f"the shredding of {topic}"):
-            erasure = await self._plan(found, principal, accept_plaintext)
-            await self._shredder.begin(erasure)
+            await self._topic_keys.freeze(found.topic_id)
+            try:
+                await self._shredder.begin(await self._plan(found, principal, accept_plaintext))
+            except BaseException:
+                self._topic_keys.thaw(found.topic_id)
+                raise
         task = self._tasks.spawn(self._once(), "shredding")
         try:
             outcome = await asyncio.wait_for(asyncio.shield(task), SHRED_SECONDS_MAX)
@@ -284,11 +289,7 @@ class KeyOperations:
             raise KeyOperationRefused(
                 f"{topic.name} has no keys, so nothing can be destroyed: delete it with rivven topic delete"
             )
-        if self._keks.unavailable:
-            raise KeyOperationRefused(
-                f"the keys of {self._keks.unavailable} topics cannot be had now; destroying what wraps them"
-                " would destroy those topics too"
-            )
+        self._check_all_there()
         partitions = await self._topics.partitions(topic)
         plain = [one.partition for one in partitions if one.plaintext_history]
         if plain and not accept_plaintext:
@@ -315,7 +316,7 @@ class KeyOperations:
 
     async def _old_keks(self, stored: StoredTopic, configured: str) -> tuple[OldKek, ...]:
         """Every KEK under which a copy of the key store may hold the topic's keys."""
-        names = list(dict.fromkeys((stored.key_name, configured)))
+        names = list(dict.fromkeys((stored.key_name, configured, *stored.former_names)))
         known = await self._keks.known(await self._keks.described(names))
         found = {kek: name for kek, name in known.items() if name in names}
         return tuple(
@@ -391,12 +392,19 @@ class KeyOperations:
 
     async def rotate_old(self) -> list[Rotated]:
         """Replace KEKs older than `key_rotation_days` and rewrap. Raises RivvenError."""
-        names = due(await self._keks.described(), self._rotation_days, self._clock.now_ms())
-        if not names:
-            return []
-        with self._alone("a rotation by age"):
-            made = [await self._rotate_by_age(name) for name in names]
-            await self._rewrap()
+        described, problems = await self._keks.described_singly()
+        names = due(described, self._rotation_days, self._clock.now_ms())
+        made = []
+        if names or self._keks.behind(described):  # a crash or a failure may have come before the rewrap
+            with self._alone("a rotation by age"):
+                for name in names:
+                    try:
+                        made.append(await self._rotate_by_age(name))
+                    except (RivvenError, OSError) as error:
+                        problems.append(error)
+                await self._rewrap()
+        if problems:
+            raise problems[0]
         return made
 
     async def _rotate_by_age(self, name: str) -> Rotated:
@@ -438,6 +446,17 @@ class KeyOperations:
         if topic is None:
             raise UnknownKeyThing("there is no such topic")
         return topic
+
+    def _check_all_there(self) -> None:
+        """Raises KeyOperationRefused when destroying KEKs could take keys along that were not rewrapped."""
+        missing = self._keks.unavailable()
+        if missing:
+            names = {one.topic_id: one.name for one in self._metadata.image.topics.values()}
+            topic_id, reason = next(iter(missing.items()))
+            raise KeyOperationRefused(
+                f"the keys of {len(missing)} topics cannot be had now; destroying what wraps them would"
+                f" destroy those too. One is {names.get(topic_id, topic_id)}: {reason or 'not asked for yet'}"
+            )
 
     @contextmanager
     def _alone(self, what: str) -> Iterator[None]:

@@ -89,6 +89,8 @@ async def read_cold(log: PartitionLog, wanted: Wanted) -> ReadResult:
         start = None if located is None else located[1:]
         job = partial(_read_from_disk, host, segments, start, wanted, interval)
         segment, found, error = await on_worker(host.threads, host.readers, job)
+        if log.deleted:  # nothing is given away that was read while its topic went
+            raise StorageFailed("the log of this partition is being deleted")
         if segment.retired:
             continue
         if isinstance(error, IndexWrong):

@@ -83,6 +83,29 @@ class TestRotation:
         states = {one["key_id"]: one["state"] for one in keys.keks()}
         assert states[other[0]] == "enabled"
 
+    def test_a_topic_that_had_another_key_before_is_shredded_under_both(
+        self, admin: Client, keys: KeysCommand
+    ) -> None:
+        """A copy of the key store from before has its keys, wrapped by a key that lives on for others."""
+        names = {
+            name: keys.web.post("/v1/keys/rotate", {"key": name}).json["key_id"] for name in ("one", "two")
+        }
+        moved, stays = (admin.create_topic(encryption_key="one") for _ in range(2))
+        for topic in (moved, stays):
+            admin.produced(topic, b"paid")
+        assert {one["name"] for one in keys.keks()} >= {"", "one", "two"}, "also what no topic uses"
+        done = keys.run("topic", "alter", moved, "--set", "encryption.key=two")
+        assert done.returncode == 0, done.stderr
+        deadline = time.monotonic() + 10
+        while keys.topic(moved)["keks"] != [names["two"]]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        certificate = keys.web.post("/v1/keys/shred", {"topic": moved}).json
+        destroyed = {one["key_id"] for one in certificate["key_encryption_keys"] if one["destroyed"]}
+        assert destroyed == set(names.values())
+        assert not set(keys.topic(stays)["keks"]) & destroyed
+        assert admin.values(stays) == [b"paid"]
+
     def test_what_is_under_a_key_is_counted(self, admin: Client, keys: KeysCommand, topic: str) -> None:
         one = keys.topic(topic)
         assert (one["encrypted"], one["topic_keys"], one["segments"]) == (True, 1, 2)
@@ -113,6 +136,8 @@ class TestReencryption:
         one = keys.topic(name)
         assert (one["plain_segments"], one["newest_percent"], one["plaintext_history"]) == (0, 100, True)
         assert admin.values(name) == [marker] * 50
+        refused = keys("shred", "--topic", name, "--yes", code=16)
+        assert "partitions 0 of" in refused and "once stored unencrypted" in refused
 
     def test_a_new_topic_key_for_old_segments(self, admin: Client, keys: KeysCommand, topic: str) -> None:
         before = keys.topic(topic)["topic_key"]
@@ -154,7 +179,7 @@ class TestShredding:
         assert kek in [one["key_id"] for one in shown["key_encryption_keys"]]
         assert [one["segment_count"] for one in shown["partitions"]] == [1, 1]
         assert shown["requested_by"] == f"user:{broker.admin.user}"
-        states = {one["key_id"]: one["state"] for one in keys.keks()}
+        states = {one["key_id"]: one["state"] for one in keys.keks() if not one["name"]}
         assert states.pop(keys.current_kek()) == "enabled"
         assert set(states.values()) == {"destroyed"}
         broker.restart()

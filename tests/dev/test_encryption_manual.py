@@ -38,7 +38,7 @@ def configuration(heading: str) -> str:
 
 def test_every_block_is_typed() -> None:
     counts = {heading: len(scripts(heading)) for heading in (FIRST, ROTATE, LOSE, RESTORE, SHRED)}
-    assert counts == {FIRST: 4, ROTATE: 4, LOSE: 3, RESTORE: 3, SHRED: 4}
+    assert counts == {FIRST: 4, ROTATE: 4, LOSE: 3, RESTORE: 3, SHRED: 5}
     fences = re.findall(r"^```(\w+)$", PAGE.read_text(), re.MULTILINE)
     assert len(fences) == sum(counts.values()) + len([FIRST, LOSE]) + fences.count("text")
 
@@ -167,13 +167,15 @@ def test_shred(encrypted: Keeper) -> None:
     encrypted.types(keep)
     start, consume = read.strip().splitlines()
     encrypted.serves(start)
-    look, shred, certificate, back_up = scripts(SHRED)
+    look, shred, certificate, without_rivven, back_up = scripts(SHRED)
     assert "customer-4711" in encrypted.types(look)
     assert "is shredded: complete" in encrypted.types(shred)
     assert re.search(r"^state: +complete$", encrypted.types(certificate), re.MULTILINE)
+    assert "Verified Successfully" in encrypted.types(without_rivven)
     file = encrypted.directory / "erasure-customer-4711.json"
     file.write_text(file.read_text().replace("complete", "completed"))
     encrypted.types(certificate.strip().splitlines()[1], code=16)
+    assert "Failure" in encrypted.types(without_rivven, code=1)
     encrypted.types(back_up)
     assert "customer-4711" not in encrypted.topics()
     encrypted.stops()

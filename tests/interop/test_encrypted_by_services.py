@@ -271,3 +271,24 @@ def test_a_denial_closes_what_is_not_open_yet_and_ends_the_next_start(
         broker.start()
         assert len(use.read("t")) == 10
         assert not any(secret in broker.log.read_text() for secret in (ACCESS_KEY[1], ROOT_TOKEN))
+
+
+def test_what_a_kms_will_not_do_is_known_before_a_topic_is_shredded(
+    broker: ShippedBroker, tmp_path: Path
+) -> None:
+    with ScriptedKms() as server:
+        [arn] = server.keys
+        broker.change(storage=kms_section(server.url, tmp_path, key_id=arn))
+        use = EncryptedUse(broker.start())
+        use.create("t")
+        use.produce("t", 5)
+        keys = KeysCommand(broker)
+        assert "is a key, not an alias" in keys("shred", "--topic", "t", "--yes", code=16)
+        assert len(use.read("t")) == 5
+        assert keys.json("list")["running"] is None
+        use.create("own", encryption_key=server.make().arn)
+        use.produce("own", 5)
+        made = keys.json("shred", "--topic", "own", "--yes")
+        assert made["state"] == "pending", "a key of its own needs no successor"
+        assert [key.state for key in server.keys.values()] == ["Enabled", "PendingDeletion"]
+        assert len(use.read("t")) == 5

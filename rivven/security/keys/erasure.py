@@ -107,6 +107,10 @@ class Erasure:
         """The KEKs that must wrap nothing before any of them is destroyed."""
         return frozenset(one.key_id for one in self.old_keks)
 
+    def ids_of(self, name: str) -> frozenset[str]:
+        """The old KEKs of one named key."""
+        return frozenset(one.key_id for one in self.old_keks if one.name == name)
+
     @property
     def pending_until_ms(self) -> int | None:
         """When the last old KEK will be gone; None when the provider confirmed all of them."""

@@ -17,8 +17,14 @@ from uuid import UUID
 from rivven.clock import Clock
 from rivven.log.threads import Threads
 from rivven.log.waiting import on_worker
-from rivven.security.keys.key_store import KeyStore, StoredTopic
-from rivven.security.keys.provider import KeyContext, KeyProvider, KeyProviderError, ProviderUnavailable
+from rivven.security.keys.key_store import FORMER_NAMES_MAX, KeyStore, StoredTopic
+from rivven.security.keys.provider import (
+    KeyContext,
+    KeyProvider,
+    KeyProviderError,
+    KeyRefused,
+    ProviderUnavailable,
+)
 from rivven.security.keys.topic_ring import Entropy, TopicRing, decode_ring, new_ring
 from rivven.tasks import Tasks
 
@@ -40,7 +46,7 @@ T = TypeVar("T")
 class HeldTopic:
     """What is known of one topic. `ring` is replaced as a whole and read by any thread."""
 
-    __slots__ = ("failure", "gone", "lock", "refused", "ring", "stored", "topic_id", "wanted")
+    __slots__ = ("failure", "frozen", "gone", "lock", "refused", "ring", "stored", "topic_id", "wanted")
 
     def __init__(self, topic_id: UUID, stored: StoredTopic | None = None, refused: str = "") -> None:
         self.topic_id = topic_id
@@ -51,6 +57,8 @@ class HeldTopic:
         self.refused = refused
         """Why its file cannot be used."""
         self.failure = ""
+        self.frozen = False
+        """It is being shredded: a KEK that is not to be destroyed must not wrap its keys any more."""
         self.gone = False
         self.lock = asyncio.Lock()
 
@@ -162,12 +170,15 @@ class HeldTopics:
         context = self._context.topic(topic.topic_id)
 
         def job() -> StoredTopic:
+            former = _former_names(topic, key_name)
             wrapped = self.provider.wrap(key_name, ring.encode(), context)
             if wrapped.key_id in self.left_keks:
                 raise ProviderUnavailable(
                     f"the key provider still wraps with {wrapped.key_id}, which was left"
                 )
-            stored = StoredTopic(topic.topic_id, key_name, ring.key_ids, created_ms, wrapped, rewriting)
+            stored = StoredTopic(
+                topic.topic_id, key_name, ring.key_ids, created_ms, wrapped, rewriting, former
+            )
             self.store.write_topic(stored)
             return stored
 
@@ -259,3 +270,18 @@ class HeldTopics:
                 delay = RETRY_SECONDS_MIN if settled else min(delay * 2, RETRY_SECONDS_MAX)
         finally:
             self._retrying = False
+
+
+def _former_names(topic: HeldTopic, key_name: str) -> tuple[str, ...]:
+    """The names whose KEKs have wrapped its keys, before they are wrapped by this one. Raises KeyRefused."""
+    if topic.frozen:
+        raise KeyRefused("the topic is being shredded, so its keys are not wrapped again")
+    stored = topic.stored
+    if stored is None:
+        return ()
+    former = tuple(one for one in dict.fromkeys((*stored.former_names, stored.key_name)) if one != key_name)
+    if len(former) > FORMER_NAMES_MAX:
+        raise KeyRefused(
+            f"{len(former)} other keys have wrapped those of the topic: set its encryption.key back"
+        )
+    return former

@@ -46,9 +46,9 @@ class Keks:
         """The named keys in use; "" is the configured default and always is."""
         return list(dict.fromkeys(["", *(one.key_name for one in self._topic_keys.stored().values())]))
 
-    def kek_ids(self) -> set[str]:
-        """The KEKs that wrap something now."""
-        return self._topic_keys.kek_ids()
+    def kek_ids(self, besides: UUID | None = None) -> set[str]:
+        """The KEKs that wrap something now, without what wraps one topic's keys."""
+        return self._topic_keys.kek_ids(besides)
 
     async def described(self, names: Sequence[str] | None = None) -> dict[str, list[KekInfo]]:
         """The provider's KEKs by name; a name it does not know has none. Raises KeyProviderError."""
@@ -61,18 +61,31 @@ class Keks:
         return found
 
     async def shown(self) -> dict[str, list[KekInfo]]:
-        """As `described`, for people: of a provider that does not tell, the current KEK of each name.
+        """As `described`, for people: also names that no topic uses, and the current KEK of each name when
+        the provider does not tell.
 
         Raises KeyProviderError.
         """
         found: dict[str, list[KekInfo]] = {}
-        for name in self.names():
+        remembered = await asyncio.to_thread(self._files.keks)
+        for name in dict.fromkeys((*self.names(), *remembered.values())):
             try:
                 found |= await self.described([name])
             except KeyRefused:
                 current = await asyncio.to_thread(self.provider.current_id, name)
                 found[name] = [KekInfo(current, None, "enabled", True)]
         return found
+
+    async def described_singly(self) -> tuple[dict[str, list[KekInfo]], list[Exception]]:
+        """As `described`, and why some names are not in it: one must not keep the others old."""
+        found: dict[str, list[KekInfo]] = {}
+        problems: list[Exception] = []
+        for name in self.names():
+            try:
+                found |= await self.described([name])
+            except KeyProviderError as error:
+                problems.append(error)
+        return found, problems
 
     async def known(self, described: Mapping[str, Sequence[KekInfo]]) -> dict[str, str]:
         """Every KEK that was ever used here and is not destroyed, with its name; `described` is added."""
@@ -109,12 +122,20 @@ class Keks:
 
     async def rewrap_all(self) -> RewrapReport:
         """As `rewrap`; what failed stands in the report. Raises KeyProviderError when nothing could begin."""
+        left = {one.wrapped.key_id: one.key_name for one in self._topic_keys.stored().values()}
+        await asyncio.to_thread(self._files.remember_keks, {**left, self.metadata_kek: ""})
         return await self._topic_keys.rewrap()
 
-    @property
-    def unavailable(self) -> int:
-        """Topics whose keys cannot be had now: what wraps them must not be destroyed."""
-        return self._topic_keys.waiting_topics
+    def behind(self, described: Mapping[str, Sequence[KekInfo]]) -> bool:
+        """Whether something is under another KEK than the current one of its name."""
+        current = {name: info.key_id for name, infos in described.items() for info in infos if info.current}
+        used = [("", self.metadata_kek)]
+        used += [(one.key_name, one.wrapped.key_id) for one in self._topic_keys.stored().values()]
+        return any(kek != current.get(name, kek) for name, kek in used)
+
+    def unavailable(self) -> dict[UUID, str]:
+        """Topics whose keys cannot be had now, and why: what wraps them must not be destroyed."""
+        return self._topic_keys.waiting()
 
     async def forget(self, topic_id: UUID) -> None:
         """Remove a topic's keys, durably. Raises KeyProviderError."""

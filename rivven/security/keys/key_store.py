@@ -40,6 +40,9 @@ STATE_MAGIC: Final = b"RVKO"
 KEYS_MAX: Final = 64
 """Keys of one topic that segments may still use: ids and keys together fit into what a KMS wraps."""
 
+FORMER_NAMES_MAX: Final = 64
+"""Names of keys remembered for a topic: each has at most 2,048 characters, the file 4 MiB."""
+
 STATE_NAME: Final = "state"
 _TOPICS, _SECRETS, _PUBLIC = "topics", "secrets", "public"
 _SUFFIX: Final = ".keys"
@@ -58,6 +61,8 @@ class StoredTopic:
     """All keys together: one call of the provider opens a topic."""
     rewriting: bool = False
     """Re-encryption of the topic was asked for and is not complete."""
+    former_names: tuple[str, ...] = ()
+    """Other names whose KEKs have wrapped them, or keys before them: copies of the store may have that."""
 
 
 class KeyStore:
@@ -217,6 +222,7 @@ def _topic_content(stored: StoredTopic) -> dict[str, Any]:
         "provider": stored.wrapped.provider,
         "kek": stored.wrapped.key_id,
         "wrapped": b64encode(stored.wrapped.blob).decode(),
+        "former": list(stored.former_names),
     }
 
 
@@ -235,4 +241,5 @@ def _topic_of(content: dict[str, Any]) -> StoredTopic:
         created_ms=tuple(int(key["created_ms"]) for key in keys),
         wrapped=wrapped,
         rewriting=bool(content["rewriting"]),
+        former_names=tuple(str(name) for name in content.get("former", ())),
     )

@@ -54,8 +54,8 @@ class Wrappings(Protocol):
         """Wrap everything under the newest KEK of its name; what is there already stays."""
         ...
 
-    def kek_ids(self) -> set[str]:
-        """The KEKs that wrap something now."""
+    def kek_ids(self, besides: UUID | None = None) -> set[str]:
+        """The KEKs that wrap something now, besides the keys of one topic."""
         ...
 
 
@@ -91,7 +91,9 @@ class Shredder:
         """Why the last attempt did not come further."""
 
     async def begin(self, erasure: Erasure) -> None:
-        """Store the plan; from here on the erasure comes to its end, whatever happens in between."""
+        """Make the fresh KEKs, and store the plan: from here on the erasure comes to its end, whatever
+        happens in between. Raises StorageFailed, and nothing has happened, when the provider makes none."""
+        await self._renew(erasure)
         await asyncio.to_thread(self._records.save_erasure, erasure)
         self.running = erasure
 
@@ -156,10 +158,18 @@ class Shredder:
 
     async def _renew(self, erasure: Erasure) -> None:
         for name in erasure.names:
-            current = await asyncio.to_thread(self._provider.current_id, name)
+            try:
+                current = await asyncio.to_thread(self._provider.current_id, name)
+            except KeyGone:
+                continue  # a former name: its KEKs are destroyed as far as they are still there
             if current not in erasure.old_ids:
                 continue  # made before a crash, or since by somebody else
-            fresh = await asyncio.to_thread(self._provider.rotate, name)
+            try:
+                fresh = await asyncio.to_thread(self._provider.rotate, name)
+            except KeyRefused:
+                if self._wrappings.kek_ids(erasure.topic_id) & erasure.ids_of(name):
+                    raise
+                continue  # nothing else is under a key that has no successor, as one named by its ARN
             if fresh in erasure.old_ids:
                 raise StillInUse(f"the provider made no new key of {name or 'the default'}: {fresh} is old")
 

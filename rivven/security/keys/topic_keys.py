@@ -217,6 +217,19 @@ class TopicKeys:
             if self._held.topics.get(topic_id) is topic:
                 del self._held.topics[topic_id]
 
+    async def freeze(self, topic_id: UUID) -> None:
+        """Wrap the keys of a topic no more, as it is being shredded; returns once nothing is under way."""
+        topic = self._held.topics.get(topic_id)
+        if topic is not None:
+            async with topic.lock:
+                topic.frozen = True
+
+    def thaw(self, topic_id: UUID) -> None:
+        """It is not shredded after all."""
+        topic = self._held.topics.get(topic_id)
+        if topic is not None:
+            topic.frozen = False
+
     def rewriting(self) -> list[UUID]:
         """Topics whose re-encryption was asked for and is not complete; survives a restart."""
         return [one.topic_id for one in self._held.topics.values() if one.stored and one.stored.rewriting]
@@ -257,9 +270,10 @@ class TopicKeys:
                 newest = key_id == stored.key_ids[-1]
                 yield WrappedTopicKey(stored.topic_id, key_id, stored.wrapped, created_ms, newest)
 
-    def kek_ids(self) -> set[str]:
-        """The KEKs that wrap something now, the metadata key included."""
-        return {self._metadata_key.kek_id, *(one.wrapped.key_id for one in self.stored().values())}
+    def kek_ids(self, besides: UUID | None = None) -> set[str]:
+        """The KEKs that wrap something now, the metadata key too; without what wraps one topic's keys."""
+        stored = (one for one in self.stored().values() if one.topic_id != besides)
+        return {self._metadata_key.kek_id, *(one.wrapped.key_id for one in stored)}
 
     @property
     def open_topics(self) -> int:
@@ -270,6 +284,10 @@ class TopicKeys:
     def waiting_topics(self) -> int:
         """Topics whose keys could not be had yet."""
         return len(self._held.waiting)
+
+    def waiting(self) -> dict[UUID, str]:
+        """Those topics, and why."""
+        return {topic.topic_id: topic.refused or topic.failure for topic in self._held.waiting}
 
     @property
     def data_keys(self) -> int:

@@ -234,6 +234,46 @@ class TestShredding:
             assert "orders" in site.image.topics
             assert [one.current for one in (await operations.inventory()).keks] == [True]
 
+    @pytest.mark.parametrize("failure", [KeyRefused("not allowed"), ProviderUnavailable("out of reach")])
+    async def test_a_provider_that_makes_no_new_key_is_noticed_too(
+        self, site: Site, failure: KeyProviderError
+    ) -> None:
+        async with site.process() as operations:
+            site.fails("rotate", error=failure)
+            with pytest.raises((KeyOperationRefused, ProviderUnavailable), match=str(failure)):
+                await operations.shred("orders", "user:a", accept_plaintext=False)
+            site.fails()
+            assert operations.running is None
+            assert "orders" in site.image.topics
+            await operations.reencrypt("orders")  # its keys may change again
+
+    async def test_keys_that_wrapped_it_under_another_name_are_destroyed_as_well(self, site: Site) -> None:
+        async with site.process() as operations:
+            await operations.rotate("payments")
+            await site.keys.prepare({ORDERS: "payments"})
+        async with site.process() as operations:  # back under the default
+            await operations.rewrap()
+            await operations.shred("orders", "user:a", accept_plaintext=False)
+            named = [one.state for one in site.world.provider.describe("payments")]
+            assert (states(site), named) == (["destroyed", "enabled"], ["destroyed", "enabled"])
+
+    async def test_the_fresh_kek_never_wraps_what_is_shredded(self, site: Site) -> None:
+        async with site.process() as operations:
+            delete = site.topics.delete
+            refused = []
+
+            async def meanwhile(topic_id: UUID) -> None:
+                for change in (site.keys.renew(ORDERS), site.keys.retire(ORDERS, {b"x" * 16})):
+                    try:
+                        await change
+                    except KeyRefused as error:
+                        refused.append(str(error))
+                await delete(topic_id)
+
+            site.topics.delete = meanwhile  # type: ignore[method-assign]
+            await operations.shred("orders", "user:a", accept_plaintext=False)
+            assert refused == ["the topic is being shredded, so its keys are not wrapped again"]
+
     async def test_topics_without_their_keys_forbid_it(self, site: Site) -> None:
         async with site.process():
             pass
@@ -242,7 +282,7 @@ class TestShredding:
             ProviderUnavailable("out of reach") if use.get("topic") == str(LOGS) else None
         )
         async with site.process() as operations:
-            with pytest.raises(KeyOperationRefused, match="keys of 1 topics"):
+            with pytest.raises(KeyOperationRefused, match=r"keys of 1 topics.* One is logs: out of reach"):
                 await operations.shred("orders", "user:a", accept_plaintext=False)
             site.world.provider.failure = lambda _call, _use: None
 
@@ -251,7 +291,7 @@ class TestShredding:
     ) -> None:
         monkeypatch.setattr(shredding, "RETRY_SECONDS_MIN", 0.001)
         async with site.process() as operations:
-            site.fails("rotate")
+            site.fails("wrap")
             with pytest.raises(StorageFailed, match="goes on in the background: out of reach"):
                 await operations.shred("orders", "user:a", accept_plaintext=False)
             assert operations.problem == "out of reach"
@@ -321,6 +361,34 @@ class TestAge:
             assert site.keys.kek_ids() == {rotated.key_id}
             assert site.trail.events == [("rotate", "kek:", "intent"), ("rotate", "kek:", "success")]
             assert states(site) == ["enabled", "enabled"]
+
+    async def test_what_a_crash_left_under_an_older_key_is_rewrapped(self, site: Site) -> None:
+        site.days = 90
+        async with site.process() as operations:
+            made = await operations.rotate("")
+            assert await operations.rotate_old() == []
+            assert site.keys.kek_ids() == {made.key_id}
+            assert await operations.rotate_old() == []
+
+    async def test_a_key_that_cannot_be_rotated_keeps_no_other_old(self, site: Site) -> None:
+        site.days = 1
+        async with site.process() as operations:
+            await operations.rotate("payments")
+            await site.keys.prepare({LOGS: "payments"})
+            site.world.clock.ms = 10**15
+            rotate = site.world.provider.rotate
+
+            def only_named(key: str) -> str:
+                if not key:
+                    raise KeyRefused("a key without an alias")
+                return rotate(key)
+
+            site.world.provider.rotate = only_named  # type: ignore[method-assign]
+            with pytest.raises(KeyRefused, match="without an alias"):
+                await operations.rotate_old()
+            assert [one.current for one in site.world.provider.describe("payments")] == [False, True]
+            wrapped = site.keys.stored()[LOGS].wrapped.key_id
+            assert wrapped == site.world.provider.current_id("payments")
 
     async def test_what_cannot_be_recorded_is_not_done(self, site: Site) -> None:
         site.days, site.trail.refuses = 1, True

@@ -28,6 +28,8 @@ KEY = Ed25519PrivateKey.from_private_bytes(b"\x03" * 32)
 PUBLIC = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 KEEPER = UUID(int=8)
 METADATA = "metadata"
+BEGINS_WITHIN = 3
+"""Effects of a whole run before its record is stored: the fresh KEK is made, the record is about to be."""
 
 
 class Crash(BaseException):
@@ -93,8 +95,8 @@ class World:
                     keks[number] = self.current
                     self.effect("after rewrap one")
 
-    def kek_ids(self) -> set[str]:
-        return {kek for keks in self.wrapped.values() for kek in keks}
+    def kek_ids(self, besides: UUID | None = None) -> set[str]:
+        return {kek for owner, keks in self.wrapped.items() if owner != besides for kek in keks}
 
     async def issue(self, erasure: Erasure) -> bytes:
         self.effect("before issue")
@@ -215,16 +217,16 @@ async def test_a_crash_at_every_place_changes_nothing_about_the_end() -> None:
     assert places > 30
     for place in range(places):
         world = await crashed_at(place)
-        if place == 0:
-            assert world.record is None  # it never began
-            assert world.topics == {TOPIC_ID, KEEPER}
+        if world.record is None and not world.certificates:
+            assert place < BEGINS_WITHIN, "it never began"
+            assert (world.topics, set(world.keks.values())) == ({TOPIC_ID, KEEPER}, {"alive"})
             continue
         await world.until_done()
         world.check()
 
 
 async def test_two_crashes_in_a_row() -> None:
-    for place in range(1, await effects_of_a_whole_run()):
+    for place in range(BEGINS_WITHIN, await effects_of_a_whole_run()):
         for second in range(0, 12, 3):
             world = await crashed_at(place)
             world.crash_at = len(world.effects) + second
@@ -233,7 +235,7 @@ async def test_two_crashes_in_a_row() -> None:
 
 
 async def test_a_new_key_is_made_once() -> None:
-    for place in range(1, await effects_of_a_whole_run()):
+    for place in range(BEGINS_WITHIN, await effects_of_a_whole_run()):
         world = await crashed_at(place)
         await world.until_done()
         assert sorted(world.keks) == ["k1", "k2", "k3"]
@@ -276,6 +278,46 @@ async def test_a_provider_that_makes_no_new_key_destroys_none() -> None:
     with pytest.raises(StillInUse, match="no new key"):
         await world.whole()
     assert world.keks == {"k1": "alive", "k2": "alive"}
+    assert (world.record, world.topics) == (None, {TOPIC_ID, KEEPER})
+
+
+async def test_a_provider_that_may_make_no_new_key_is_noticed_before_anything_happens() -> None:
+    world = World()
+    world.rotate = refusing  # type: ignore[method-assign]
+    with pytest.raises(KeyRefused, match="no successor"):
+        await world.whole()
+    assert (world.record, world.topics) == (None, {TOPIC_ID, KEEPER})
+    assert world.keks == {"k1": "alive", "k2": "alive"}
+
+
+async def test_a_key_without_a_successor_is_destroyed_if_it_is_the_topics_alone() -> None:
+    """As a KMS key that `encryption.key` names by its ARN."""
+    world = World()
+    world.wrapped = {TOPIC_ID: ["k1", "k2"], METADATA: ["other"]}
+    world.rotate = refusing  # type: ignore[method-assign]
+    current, world.current = world.current, "other"
+    world.current_id = lambda key: current  # type: ignore[method-assign]
+    await world.whole()
+    assert world.keks == {"k1": "gone", "k2": "gone"}
+    assert world.certificates
+
+
+async def test_a_former_name_that_is_gone_at_the_provider_needs_no_new_key() -> None:
+    world = World()
+    world.wrapped[METADATA] = world.wrapped[KEEPER] = ["other"]
+    world.keks, world.current = {"k1": "gone", "k2": "gone"}, "other"
+
+    def gone(key: str) -> str:
+        raise KeyGone("no such name")
+
+    world.current_id = gone  # type: ignore[method-assign]
+    await world.whole()
+    assert world.certificates
+    assert world.keks == {"k1": "gone", "k2": "gone"}
+
+
+def refusing(key: str) -> str:
+    raise KeyRefused("a key without a name has no successor")
 
 
 async def test_a_provider_that_wants_another_order_gets_it() -> None:
@@ -322,9 +364,9 @@ async def test_it_insists_until_the_provider_answers(
 ) -> None:
     monkeypatch.setattr(shredding, "RETRY_SECONDS_MIN", 0.001)
     world = World()
-    world.failures = 3
     shredder = world.process()
     await shredder.begin(an_erasure("k1", "k2"))
+    world.failures = 3
     await shredder.insist()
     world.check()
     assert [record.getMessage() for record in caplog.records] == [
