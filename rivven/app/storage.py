@@ -17,7 +17,7 @@ from rivven.clock import Clock
 from rivven.config.models import Config
 from rivven.errors import RivvenError
 from rivven.log.batch_opener import WorkerBatchOpener
-from rivven.log.directory import LogDirectory
+from rivven.log.directory import PARTITIONS_NAME, LogDirectory
 from rivven.log.files import OsFiles
 from rivven.log.host import LogLimits
 from rivven.log.identity import DirectoryRefused
@@ -42,6 +42,9 @@ METADATA_JOURNAL = "metadata.journal"
 
 BOOTSTRAP_NAME = "encryption.key"
 """The same as `security.keys.bootstrap` says, which is not imported where nothing is encrypted."""
+
+SEALED_MARK = "secrets/metadata-journal"
+"""In the key store, where `app.encryption` puts it: the metadata is sealed."""
 
 OPEN_FILES_MIN, OPEN_FILES_MAX = 64, 4096
 """Few enough for the smallest limits in use (1,024), many enough that the hot partitions of a large node stay
@@ -90,6 +93,7 @@ class Storage:
         sealed = await asyncio.to_thread(is_sealed, self.files, f"{data_dir}/{METADATA_JOURNAL}")
         wanted = self._config.storage.encryption.enabled or sealed
         if not wanted and not files.exists(f"{data_dir}/{BOOTSTRAP_NAME}"):
+            await asyncio.to_thread(self._refuse_if_sealed_before)
             return
         from rivven.app.encryption import open_encryption  # with the crypto library
 
@@ -98,6 +102,18 @@ class Storage:
         )
         self.secrets = self.encryption.secrets
         self._opened().use_keys(self.encryption.topic_keys)
+
+    def _refuse_if_sealed_before(self) -> None:
+        """Who can write the data directory must not end encryption by removing files. Raises StartFailed."""
+        store = self._config.storage.encryption.key_directory_of(self._config.data_dir)
+        if os.path.lexists(store / SEALED_MARK):
+            raise StartFailed(
+                f"{self._config.data_dir / BOOTSTRAP_NAME}: is missing, and by the key store {store} the"
+                " metadata was encrypted",
+                "restore it and metadata.journal from a backup; where this is another data directory, move"
+                " the key store away",
+                ExitCode.KEYS,
+            )
 
     @property
     def topic_keys(self) -> TopicKeys | None:
@@ -115,9 +131,18 @@ class Storage:
         return self._opened().identity.cluster_id
 
     def metadata_journal(self) -> LocalJournal:
-        """The journal of the metadata machine, beside the partitions and synced by the same committer."""
+        """The journal of the metadata machine, beside the partitions and synced by the same committer.
+
+        Raises StartFailed when it is not there though partitions are, which would be removed as unknown.
+        """
         directory, encryption = self._opened(), self.encryption
         path = f"{directory.path}/{METADATA_JOURNAL}"
+        if not self.files.exists(path) and self.files.list(f"{directory.path}/{PARTITIONS_NAME}"):
+            raise StartFailed(
+                f"{path}: is missing, and there are partitions",
+                "restore it from a backup: it says which topics they belong to",
+                ExitCode.STORAGE,
+            )
         if encryption is None:
             return LocalJournal(directory.files, path, directory.committer, directory.threads)
         return LocalJournal(
@@ -126,7 +151,7 @@ class Storage:
             directory.committer,
             directory.threads,
             encryption.journal_key(),
-            plain_refused=encryption.journal_was_sealed,
+            was_sealed=encryption.journal_was_sealed,
         )
 
     async def metadata_opened(self) -> None:

@@ -26,7 +26,7 @@ from rivven.log.committer import NOTHING, Committer, SyncPlan
 from rivven.log.files import File, Files
 from rivven.log.sealing import FrameRefused
 from rivven.log.threads import Threads
-from rivven.machine import journal_frames
+from rivven.machine import journal_end, journal_frames
 from rivven.machine.journal import JournalCorrupt, JournalFailed
 from rivven.machine.journal_frames import (
     FILE_HEADER,
@@ -60,7 +60,7 @@ class LocalJournal:
     """Implements `machine.journal.Journal` and `log.committer.Syncable`. Belongs to the event loop.
 
     `path` is a file in the directory the committer serves. With a `key` what is written is sealed; with
-    `plain_refused` as well a plain file is refused too, because this one was sealed before.
+    `was_sealed` as well it has to be there and sealed: a plain file in its place, or none, is refused.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class LocalJournal:
         threads: Threads,
         key: JournalKey | None = None,
         *,
-        plain_refused: bool = False,
+        was_sealed: bool = False,
     ) -> None:
         self._files = files
         self._path = path
         self._committer = committer
         self._threads = threads
         self._key = key
-        self._plain_refused = plain_refused
+        self._was_sealed = was_sealed
         self._form: Form = Plain()
         """How the present file stores payloads. Owned by the commit thread after `load`, as is `_end`."""
         self._file: File | None = None
@@ -103,7 +103,11 @@ class LocalJournal:
     async def load(self) -> AsyncIterator[JournalRecord]:
         """All records. Raises JournalCorrupt (file, position, reason) or OSError."""
         self._remove_leftover()
-        if not self._files.exists(self._path):
+        there = self._files.exists(self._path)
+        if not there and self._was_sealed:
+            raise JournalCorrupt(f"{self._path}: is missing")
+        if not there:
+            journal_end.check(self._files, self._path, 0)
             self._form, self._file, self._end = self._write_file(self._path, [])
         else:
             self._file = self._files.open(self._path, "write")
@@ -111,6 +115,7 @@ class LocalJournal:
             self._file.forget_cached(0)
             data = self._file.read(self._file.size(), 0)
             self._form = self._form_of(data)
+            journal_end.check(self._files, self._path, len(data))
             self._end = len(self._form.header)
             payloads: list[bytes] = []
             for payload, end in self._frames(data):
@@ -119,6 +124,7 @@ class LocalJournal:
                 self._end = end
                 if payload != NO_RECORDS:
                     payloads.append(payload)
+            journal_end.forget(self._files, self._path)
             if self._key is not None and isinstance(self._form, Plain):
                 self._seal_file(payloads)
             else:
@@ -132,7 +138,7 @@ class LocalJournal:
             raise JournalCorrupt(f"{self._path}: position 0: not a metadata journal")
         version = data[4]
         if version == PLAIN_VERSION:
-            if self._plain_refused:
+            if self._was_sealed:
                 raise JournalCorrupt(f"{self._path}: is plain, though it was sealed before: was it replaced?")
             return Plain()
         if version != SEALED_VERSION:
@@ -195,7 +201,7 @@ class LocalJournal:
         self._file.truncate(self._end)
 
     def _remove_leftover(self) -> None:
-        for path in (f"{self._path}.new", f"{self._path}.cut.new"):
+        for path in (f"{self._path}.new", f"{self._path}.cut.new", f"{self._path}{journal_end.SUFFIX}.tmp"):
             if self._files.exists(path):
                 self._files.remove(path)
 
@@ -382,8 +388,16 @@ class LocalJournal:
         while self._round or self._pending or self._switching:
             self._idle = asyncio.get_running_loop().create_future()
             await self._idle
+        if self._failure is None and self._durable:
+            self._note_end()
         self._failure = self._failure or JournalFailed("the journal is closed")
         self._file = None
+
+    def _note_end(self) -> None:
+        try:
+            journal_end.note(self._files, self._path, self._durable)
+        except OSError as error:
+            _log.warning("%s: its end is not noted, the next start does not check it: %s", self._path, error)
 
     def _wake_idle(self) -> None:
         if self._idle is not None and not self._idle.done():

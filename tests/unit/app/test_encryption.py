@@ -152,6 +152,37 @@ async def test_a_plain_journal_in_the_place_of_a_sealed_one_is_refused(home: Hom
         await home.write_metadata(b"more")
 
 
+async def test_switching_encryption_off_does_not_make_a_plain_journal_welcome(home: Home) -> None:
+    await home.open()
+    await home.write_metadata(b"ours")
+    await home.close()
+    for name in ("encryption.key", METADATA_JOURNAL):
+        (home.data / name).unlink()
+    failure = await home.refused(enabled=False)
+    assert failure.exit_code is ExitCode.KEYS
+    assert "encryption.key: is missing, and by the key store" in failure.reason
+
+
+async def test_a_key_store_that_never_sealed_a_journal_does_not_keep_a_plain_one_from_starting(
+    home: Home,
+) -> None:
+    await home.open()
+    await home.close()
+    (home.data / "encryption.key").unlink()
+    assert (await home.open(enabled=False)).encryption is None
+
+
+async def test_a_journal_that_is_gone_is_not_begun_anew_under_partitions(home: Home) -> None:
+    storage = await home.open(enabled=False)
+    await home.write_metadata(b"x")
+    await home.close()
+    (home.data / METADATA_JOURNAL).unlink()
+    (home.data / "partitions" / "somebodys").mkdir()
+    storage = await home.open()
+    with pytest.raises(StartFailed, match=r"metadata\.journal: is missing, and there are partitions"):
+        storage.metadata_journal()
+
+
 @pytest.mark.parametrize(
     ("lost", "reason"),
     [

@@ -29,7 +29,7 @@ class Disk:
 
     def __init__(self, key: JournalKey | None = None) -> None:
         self.key = key
-        self.plain_refused = False
+        self.was_sealed = False
         self.files = CrashFiles()
         self.files.make_directory("/data")
         self.files.sync_directory("/")
@@ -41,7 +41,7 @@ class Disk:
         self.threads = StepThreads()
         committer = Committer(self.files, "/data", self.threads, self.failures.append)
         self.journal = LocalJournal(
-            self.files, PATH, committer, self.threads, self.key, plain_refused=self.plain_refused
+            self.files, PATH, committer, self.threads, self.key, was_sealed=self.was_sealed
         )
         return [record async for record in self.journal.load()]
 
@@ -376,7 +376,7 @@ async def test_a_plain_file_is_sealed_at_the_first_start_with_a_key_and_stays_so
     assert not disk.files.exists(PATH + ".cut")
     await disk.commit("d")
     assert await disk.reopen(crash=1) == records("a", "b", "c", "d")
-    disk.plain_refused = True
+    disk.was_sealed = True
     assert await disk.reopen(crash=2) == records("a", "b", "c", "d")
 
 
@@ -399,10 +399,19 @@ async def test_a_plain_file_in_the_place_of_a_sealed_one_is_refused(sealed: Disk
     await forged.commit("an administrator of mine")
     sealed.files.put(PATH, forged.files.content(PATH))
     sealed.files.restart()
-    sealed.plain_refused = True
+    sealed.was_sealed = True
     with pytest.raises(JournalCorrupt, match="sealed before"):
         await sealed.open()
     assert sealed.files.content(PATH) == forged.files.content(PATH)
+
+
+async def test_a_sealed_one_that_is_gone_is_not_begun_anew(sealed: Disk) -> None:
+    sealed.files.restart()
+    sealed.files.remove(PATH)
+    sealed.was_sealed = True
+    with pytest.raises(JournalCorrupt, match=r"metadata\.journal: is missing"):
+        await sealed.open()
+    assert not sealed.files.exists(PATH)
 
 
 async def test_a_worn_key_asks_for_a_rewrite_and_a_spent_one_refuses_until_then(
