@@ -1,4 +1,4 @@
-"""`rivven keys`: init, list, rotate, rewrap, reencrypt, shred, and what erasure certificates need.
+"""`rivven keys`: init, list, rotate, rewrap, reencrypt, start-over, shred, and what certificates need.
 
 `init` and `verify-certificate` work without a broker; the others ask the Admin API.
 """
@@ -182,6 +182,24 @@ def reencrypt(session: Session, topic: str, follow: bool, output: str) -> int:
     else:
         done(output, f"{topic}: {started['left_bytes']} bytes to rewrite, in the background", started)
     return Exit.OK
+
+
+@keys.command("start-over")
+@_topic
+@yes_option
+@output_option
+@pass_session
+def start_over(session: Session, topic: str, yes: bool, output: str) -> None:
+    """Give a topic whose keys are lost new ones, so that it can be written again.
+
+    Without its keys a topic takes and gives nothing: they may be in another copy of the key store. This gives
+    up what was sealed under them.
+    """
+    from rivven_client.admin import path
+
+    confirm(f"Give up the records of {topic} whose keys are lost?", yes)
+    made = session.patient_admin(LONG_SECONDS).post(path("keys", "start-over"), {"topic": topic})
+    done(output, f"{topic}: written under key {made['topic_key']}. {made['effect']}", made)
 
 
 @keys.command("shred")

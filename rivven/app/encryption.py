@@ -21,11 +21,14 @@ from rivven.clock import Clock
 from rivven.config.models import Config
 from rivven.config.storage import EncryptionConfig
 from rivven.errors import InvalidConfig, RivvenError
-from rivven.log.files import Files
+from rivven.log.directory import PARTITIONS_NAME
+from rivven.log.files import Files, OsFiles
+from rivven.log.sealed_traces import sealed_topics
 from rivven.log.threads import LoopThreads
 from rivven.machine.journal_sealing import JournalKey
 from rivven.security.extensions import UnknownExtension
 from rivven.security.keys.bootstrap import BOOTSTRAP_NAME, MetadataKey
+from rivven.security.keys.held_topics import SealedTopics
 from rivven.security.keys.key_file import KeyFileRefused, make_directory
 from rivven.security.keys.key_store import STATE_NAME, KeyStore, open_key_store
 from rivven.security.keys.keyring_file import KEYRING_NAME, open_keyring
@@ -183,7 +186,8 @@ async def open_encryption(
             clock,
         )
         secrets = Secrets(files, data_dir, os.urandom, opened.store, opened.metadata_key.secrets_key())
-        topic_keys = _topic_keys(settings, opened, cluster_id, clock, tasks)
+        sealed = partial(sealed_topics, OsFiles(), f"{data_dir}/{PARTITIONS_NAME}")
+        topic_keys = _topic_keys(settings, opened, cluster_id, sealed, clock, tasks)
         await topic_keys.open()
         marked = await asyncio.to_thread(_take_over, opened.store, secrets)
     except KeyProviderError as error:
@@ -240,7 +244,12 @@ def _make_keyring(files: Files, settings: EncryptionConfig) -> None:
 
 
 def _topic_keys(
-    settings: EncryptionConfig, opened: OpenedKeys, cluster_id: str, clock: Clock, tasks: Tasks
+    settings: EncryptionConfig,
+    opened: OpenedKeys,
+    cluster_id: str,
+    sealed: SealedTopics,
+    clock: Clock,
+    tasks: Tasks,
 ) -> TopicKeys:
     return TopicKeys(
         store=opened.store,
@@ -252,6 +261,7 @@ def _topic_keys(
         tasks=tasks,
         clock=clock,
         entropy=os.urandom,
+        sealed_topics=sealed,
     )
 
 

@@ -248,6 +248,23 @@ class KeyOperations:
             one = await self._reencryptor.request(found.topic_id)
         return _shown(found, one.done_bytes, one.left_bytes, one.finished, one.problem)
 
+    async def start_over(self, topic: str) -> str:
+        """Write a topic whose keys are lost under new ones from now on; what it holds stays unreadable.
+
+        Returns the id of the topic key that counts. Raises RivvenError.
+        """
+        found = self._topic(topic)
+        if not self._metadata.topic_config(found).encryption_enabled:
+            raise KeyOperationRefused(f"{topic} is not encrypted, so it needs no key to be written")
+        with self._alone(f"a new start of {topic}"):
+            made = await self._topic_keys.start_over(found.topic_id)
+            stored = self._topic_keys.stored()[found.topic_id]
+            begun = await self._topics.begin_segments(found, set(stored.key_ids), self._clock.now_ms())
+        if not made and not begun:
+            raise KeyOperationRefused(f"{topic} has the keys of what it holds: there is nothing to give up")
+        _log.warning("topic %s starts over under key %s", topic, stored.key_ids[-1].hex())
+        return stored.key_ids[-1].hex()
+
     # -- erasing ---------------------------------------------------------------------------------------------
 
     async def shred(self, topic: str, principal: str, *, accept_plaintext: bool) -> bytes:

@@ -1,4 +1,5 @@
-"""A topic as shredding sees it: what it holds under which keys, and deleting it down to the last file.
+"""A topic as operations on keys see it: what it holds under which keys, new segments, and deleting it down to
+the last file.
 
 Driver. It touches no key.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Collection
 from uuid import UUID
 
 from rivven.errors import ErrorCode, RivvenError, StorageFailed
@@ -70,6 +72,21 @@ class TopicErasure:
             if count % PARTITIONS_PER_TURN == PARTITIONS_PER_TURN - 1:
                 await asyncio.sleep(0)
         return found
+
+    async def begin_segments(self, topic: Topic, known: Collection[bytes], now_ms: int) -> int:
+        """Begin a new segment where the newest one is sealed under a topic key that is not `known`, and so
+        cannot be added to; in how many partitions. Raises RivvenError."""
+        begun = 0
+        for count, partition in enumerate(self._replicas.partitions_of(topic.name)):
+            held = (
+                [one for one in partition.log.segments_view() if one.stored_bytes] if partition.online else []
+            )
+            if held and held[-1].topic_key_id is not None and held[-1].topic_key_id not in known:
+                partition.log.roll(now_ms)
+                begun += 1
+            if count % PARTITIONS_PER_TURN == PARTITIONS_PER_TURN - 1:
+                await asyncio.sleep(0)
+        return begun
 
     def size(self, topic: Topic) -> Stored:
         """Its stored bytes, as every log knows them without being opened; segments are not counted."""

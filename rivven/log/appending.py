@@ -45,8 +45,8 @@ def may_go_on(log: PartitionLog, segment: Segment) -> bool:
 def segment_for(log: PartitionLog, loaded: LoadedLog, last_offset: int, now_ms: int) -> Segment:
     """The segment for a batch that does not go behind the last one: the active one if it is empty, else a
     new one; sealed if the topic is. Raises KAFKA_STORAGE_ERROR, with nothing changed."""
-    seal = _new_seal(log)
     segment = loaded.active
+    seal = _new_seal(log, segment)
     try:
         if segment.end_position or not rolling.spans(segment, last_offset):
             segment = rolling.roll(log, loaded, now_ms)
@@ -71,15 +71,23 @@ def roll(log: PartitionLog, loaded: LoadedLog, now_ms: int) -> None:
         raise refused(log, error, "create a segment") from error
 
 
-def _new_seal(log: PartitionLog) -> Seal | None:
+def _new_seal(log: PartitionLog, active: Segment) -> Seal | None:
+    """What a new segment behind the active one is sealed with. Raises KAFKA_STORAGE_ERROR.
+
+    The key of what is in the active one has to be there: an older key store has older keys, and what is
+    sealed under those is lost when the right store comes back, which has dropped them.
+    """
     if not log.config.encryption_enabled:
         return None
     keys = log.host.keys
     try:
         if keys is None:
             raise KeyUnavailable("the topic is encrypted and this broker has no keys")
-        return Seal(*keys.create(log.topic_id, log.partition))
-    except KeyUnavailable as error:
+        seal = Seal(*keys.create(log.topic_id, log.partition))
+        if active.end_position and isinstance(active.sealed, SegmentHeader):
+            keys.sealer(active.sealed)
+        return seal
+    except StorageFailed as error:
         log.host.complain(f"{log!r}: cannot seal: {error}")
         raise
 

@@ -82,6 +82,7 @@ class Keys:
             tasks=tasks,
             clock=SystemClock(),
             entropy=os.urandom,
+            sealed_topics=lambda _topics: set(),
         )
         await keys.open()
         yield keys

@@ -114,6 +114,14 @@ class TopicRequest(Input):
     topic: str = Field(min_length=1, max_length=TOPIC_NAME_MAX)
 
 
+class StartedOverInfo(BaseModel):
+    """A topic that is written again although the keys of what it held are lost."""
+
+    topic: str
+    topic_key: str = Field(description="Id of the key of new segments.")
+    effect: str
+
+
 class ShredRequest(TopicRequest):
     """What is to be erased for ever."""
 
@@ -272,8 +280,31 @@ def _changing(needs_keys: _NeedsKeys) -> list[Route]:
     async def reencrypt(keys: KeyService, call: Call) -> ProgressInfo:
         return _progress(await keys.reencrypt(call.body.topic))
 
+    @needs_keys
+    async def start_over(keys: KeyService, call: Call) -> StartedOverInfo:
+        return StartedOverInfo(
+            topic=call.body.topic,
+            topic_key=await keys.start_over(call.body.topic),
+            effect=(
+                "New records are taken from now on. Those whose keys are lost stay unreadable until they are"
+                " deleted; with an older key store put back, the new ones would be lost instead."
+            ),
+        )
+
     alter = Permission(Operation.ALTER)
     return [
+        Route(
+            "POST",
+            "/v1/keys/start-over",
+            alter,
+            start_over,
+            "Give a topic whose keys are lost new ones; what it holds stays unreadable",
+            StartedOverInfo,
+            request=TopicRequest,
+            audited="key_change",
+            names=lambda call: f"topic:{call.body.topic}",
+            facts=lambda _call: {"operation": "start over"},
+        ),
         Route(
             "POST",
             "/v1/keys/rotate",

@@ -3,6 +3,10 @@
 A driver; belongs to the event loop. The provider and the disk are used on threads, a few calls at a time. A
 topic's keys change under its lock only, and count once they are durable. What keys are good for is the
 business of `topic_keys`.
+
+A topic gets its first keys only if it has no sealed segment: one that has and is not in the key store had
+keys that are not here now, because another key store was restored, or because it was shredded. New ones in
+their place would be lost again, with what is written under them, when the right key store comes back.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -20,6 +24,7 @@ from rivven.log.waiting import on_worker
 from rivven.security.keys.key_store import FORMER_NAMES_MAX, KeyStore, StoredTopic
 from rivven.security.keys.provider import (
     KeyContext,
+    KeyGone,
     KeyProvider,
     KeyProviderError,
     KeyRefused,
@@ -38,6 +43,9 @@ RETRY_SECONDS_MAX: Final = 30.0
 
 Pause = Callable[[float], Awaitable[None]]
 
+SealedTopics = Callable[[Collection[UUID]], set[UUID]]
+"""Those of the topics that have sealed segments. Blocks; raises OSError."""
+
 _log = logging.getLogger("rivven.keys")
 
 T = TypeVar("T")
@@ -46,7 +54,18 @@ T = TypeVar("T")
 class HeldTopic:
     """What is known of one topic. `ring` is replaced as a whole and read by any thread."""
 
-    __slots__ = ("failure", "frozen", "gone", "lock", "refused", "ring", "stored", "topic_id", "wanted")
+    __slots__ = (
+        "failure",
+        "frozen",
+        "gone",
+        "lock",
+        "lost",
+        "refused",
+        "ring",
+        "stored",
+        "topic_id",
+        "wanted",
+    )
 
     def __init__(self, topic_id: UUID, stored: StoredTopic | None = None, refused: str = "") -> None:
         self.topic_id = topic_id
@@ -57,6 +76,8 @@ class HeldTopic:
         self.refused = refused
         """Why its file cannot be used."""
         self.failure = ""
+        self.lost = False
+        """It has sealed segments and no keys: those they were sealed under are not in this key store."""
         self.frozen = False
         """It is being shredded: a KEK that is not to be destroyed must not wrap its keys any more."""
         self.gone = False
@@ -95,6 +116,7 @@ class HeldTopics:
         clock: Clock,
         entropy: Entropy,
         pause: Pause,
+        sealed_topics: SealedTopics,
     ) -> None:
         self.topics: dict[UUID, HeldTopic] = {}
         self.left_keks: frozenset[str] = frozenset()
@@ -109,6 +131,7 @@ class HeldTopics:
         self._clock = clock
         self._entropy = entropy
         self._pause = pause
+        self._sealed_topics = sealed_topics
         self._worker = threads.worker("keys", CALLS_MAX)
         self._retrying = False
 
@@ -146,13 +169,13 @@ class HeldTopics:
     # -- one topic; its lock is held -------------------------------------------------------------------------
 
     async def open_ring(self, topic: HeldTopic) -> None:
-        """Get a topic's keys into memory, if it has any; a file that was refused is read again.
+        """Get a topic's keys into memory, if it has any; a file that was refused or missed is read again.
 
         Raises KeyProviderError.
         """
         if topic.ring is not None or topic.gone:
             return
-        if topic.refused:
+        if topic.refused or topic.lost:
             topic.stored = await self.run(lambda: self.store.read_topic(topic.topic_id))
             topic.refused = ""
         stored = topic.stored
@@ -200,10 +223,28 @@ class HeldTopics:
             await self.open_ring(topic)
             wanted, stored, ring = topic.wanted, topic.stored, topic.ring
             if wanted is not None and (stored is None or ring is None):
+                if topic.lost:
+                    raise KeyGone(
+                        "it has segments that were encrypted, and the key store has no keys of it: restore"
+                        " the key store of that time, or give those records up with rivven keys start-over"
+                    )
                 await self.store_ring(topic, new_ring(self._entropy), wanted, (self._clock.now_ms(),))
             elif wanted is not None and stored is not None and ring is not None and wanted != stored.key_name:
                 await self.store_ring(topic, ring, wanted, stored.created_ms)
             topic.failure = ""
+            topic.lost = False
+
+    async def start_over(self, topic: HeldTopic) -> bool:
+        """First keys for a topic whose keys are lost; False when they are not. Its lock is held.
+
+        Raises KeyProviderError.
+        """
+        await self.open_ring(topic)
+        if not topic.lost or topic.stored is not None or topic.wanted is None:
+            return False
+        await self.store_ring(topic, new_ring(self._entropy), topic.wanted, (self._clock.now_ms(),))
+        topic.lost, topic.failure = False, ""
+        return True
 
     # -- many topics -----------------------------------------------------------------------------------------
 
@@ -234,7 +275,11 @@ class HeldTopics:
         return outage
 
     async def _try_to_settle(self, topics: Sequence[HeldTopic]) -> None:
-        outage = await self.concurrently(topics, self._settle_noting)
+        try:
+            await self._look_for_lost(topics)
+            outage = await self.concurrently(topics, self._settle_noting)
+        except ProviderUnavailable as error:  # the disk with the segments
+            outage = error
         waiting = [topic for topic in topics if not topic.settled]
         if not waiting:
             return
@@ -245,6 +290,26 @@ class HeldTopics:
             _log.error(
                 "no keys for %d topic(s), which cannot be used until there are: %s", len(waiting), outage
             )
+
+    async def _look_for_lost(self, topics: Sequence[HeldTopic]) -> None:
+        """Which of them would get first keys though they had some. Raises ProviderUnavailable."""
+        without = [
+            topic
+            for topic in topics
+            if topic.stored is None and topic.wanted is not None and not topic.refused and not topic.gone
+        ]
+        if not without:
+            return
+
+        def job() -> set[UUID]:
+            try:
+                return self._sealed_topics([topic.topic_id for topic in without])
+            except OSError as error:
+                raise ProviderUnavailable(f"{error.filename}: {error.strerror}") from None
+
+        sealed = await self.run(job)
+        for topic in without:
+            topic.lost = topic.stored is None and topic.topic_id in sealed
 
     async def _settle_noting(self, topic: HeldTopic) -> None:
         try:
@@ -273,7 +338,7 @@ class HeldTopics:
 
 
 def _former_names(topic: HeldTopic, key_name: str) -> tuple[str, ...]:
-    """The names whose KEKs have wrapped its keys, before they are wrapped by this one. Raises KeyRefused."""
+    """The names whose KEKs have wrapped its keys before this one does. Raises KeyRefused."""
     if topic.frozen:
         raise KeyRefused("the topic is being shredded, so its keys are not wrapped again")
     stored = topic.stored

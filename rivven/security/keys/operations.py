@@ -110,6 +110,10 @@ class KeyService(Protocol):
 
     async def reencrypt(self, topic: str) -> RewriteProgress: ...
 
+    async def start_over(self, topic: str) -> str:
+        """New keys for a topic whose keys are lost; the id of the one that counts."""
+        ...
+
     def progress(self) -> Sequence[RewriteProgress]: ...
 
     async def shred(self, topic: str, principal: str, *, accept_plaintext: bool) -> bytes:

@@ -21,7 +21,7 @@ from rivven.log.sealing import ALGORITHMS, DataKey, KeyUnavailable, Sealer, Segm
 from rivven.log.threads import Threads
 from rivven.security.keys.bootstrap import MetadataKey
 from rivven.security.keys.data_keys import DataKeys
-from rivven.security.keys.held_topics import HeldTopic, HeldTopics, Pause
+from rivven.security.keys.held_topics import HeldTopic, HeldTopics, Pause, SealedTopics
 from rivven.security.keys.key_store import KeyStore, StoredTopic
 from rivven.security.keys.provider import (
     KeyContext,
@@ -87,6 +87,7 @@ class TopicKeys:
         tasks: Tasks,
         clock: Clock,
         entropy: Entropy,
+        sealed_topics: SealedTopics,
         pause: Pause = asyncio.sleep,
     ) -> None:
         self._held = HeldTopics(
@@ -98,6 +99,7 @@ class TopicKeys:
             clock=clock,
             entropy=entropy,
             pause=pause,
+            sealed_topics=sealed_topics,
         )
         self._provider = provider
         self._metadata_key = metadata_key
@@ -193,6 +195,15 @@ class TopicKeys:
             created_ms = (*stored.created_ms, self._clock.now_ms())
             await self._held.store_ring(topic, made, stored.key_name, created_ms)
             return made.newest.key_id
+
+    async def start_over(self, topic_id: UUID) -> bool:
+        """Give a topic whose keys are lost new ones, for what is written from now on; False when they are not
+        lost. Raises StorageFailed, also when it may have keys that cannot be had now."""
+        topic = self._existing(topic_id)
+        async with topic.lock:
+            made = await self._held.start_over(topic)
+            await self._in_use(topic)
+            return made
 
     async def retire(self, topic_id: UUID, key_ids: set[bytes]) -> None:
         """Drop old keys that no segment uses any more; the newest stays. Raises StorageFailed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -47,12 +47,17 @@ class Topics:
     def __init__(self, image: Any) -> None:
         self.image = image
         self.plain = False
+        self.strange = False
+        """Its newest segment is sealed under a key that nobody has."""
 
     async def delete(self, topic_id: UUID) -> None:
         self.image.topics = {name: one for name, one in self.image.topics.items() if one.topic_id != topic_id}
 
     async def partitions(self, topic: Any) -> list[ErasedPartition]:
         return [partition_of(0, self.plain, [ErasedSegment(0, 9, 90, None if self.plain else "aa")])]
+
+    async def begin_segments(self, topic: Any, known: Collection[bytes], now_ms: int) -> int:
+        return int(self.strange)
 
     def size(self, topic: Any) -> Stored:
         return Stored(0, 90 if topic.topic_id == ORDERS else 10)
@@ -441,6 +446,29 @@ class TestTheRest:
             )
             with pytest.raises(StorageFailed, match="1 keys were rewrapped, 2 were not"):
                 await operations.rewrap()
+
+    async def test_a_topic_starts_over_where_keys_are_lost_only(self, site: Site) -> None:
+        async with site.process() as operations:
+            first = site.keys.newest(ORDERS)
+            with pytest.raises(KeyOperationRefused, match="nothing to give up"):
+                await operations.start_over("orders")
+            site.topics.strange = True
+            assert first is not None and await operations.start_over("orders") == first.hex()
+            site.topics.strange = False
+        site.world.files.remove(f"/data-keys/topics/{ORDERS}.keys")
+        site.world.sealed_on_disk = {ORDERS}
+        async with site.process() as operations:
+            [use] = [one for one in (await operations.inventory()).topics if one.topic_id == ORDERS]
+            assert "rivven keys start-over" in use.problem
+            with pytest.raises(KeyOperationRefused, match="cannot be had now"):
+                await operations.shred("logs", "user:a", accept_plaintext=False)
+            made = await operations.start_over("orders")
+            assert made != first.hex() and site.keys.failure(ORDERS) == ""
+            site.encrypted = False
+            with pytest.raises(KeyOperationRefused, match="not encrypted"):
+                await operations.start_over("logs")
+            with pytest.raises(UnknownKeyThing):
+                await operations.start_over("nothing")
 
     async def test_a_reencryption_that_runs_gets_no_second_key(self, site: Site) -> None:
         async with site.process() as operations:

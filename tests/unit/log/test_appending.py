@@ -130,6 +130,28 @@ def test_a_broker_that_lost_its_keys_answers_a_storage_error_and_stays_online() 
         assert len(b.read_all()) == 1
 
 
+def test_nothing_is_added_behind_what_an_older_key_store_cannot_open() -> None:
+    """It has an older key of the topic, which the right key store has dropped."""
+    keys = StaticSegmentKeys()
+    older = keys.renew(TOPIC)
+    newer = keys.renew(TOPIC)
+    with broker(config=SEALED, keys=keys) as b:
+        b.commit(batch_of(b"1"))
+        files = b.stop()
+    keys.forget_newest(TOPIC)
+    with broker(files, config=SEALED, keys=keys) as b:
+        assert "not known" in refused(b)
+        b.log.roll(0)
+        b.settle()
+        b.commit(batch_of(b"2"))
+        assert [key_of(b.files, name) for name in logs(b.files)] == [newer, older]
+        files = b.stop()
+    with broker(files, config=SEALED, keys=keys) as b:
+        b.commit(batch_of(b"3"))
+        with pytest.raises(RivvenError):
+            b.read_all()
+
+
 def test_a_new_topic_key_begins_a_new_segment() -> None:
     keys = StaticSegmentKeys()
     with broker(config=SEALED, keys=keys) as b:

@@ -63,6 +63,10 @@ class Keys:
             raise UnknownKeyThing("there is no such topic")
         return RewriteProgress(topic, TOPIC_ID, 10, 90, False)
 
+    async def start_over(self, topic: str) -> str:
+        self.asked.append(("start over", topic))
+        return "t2"
+
     def progress(self) -> Sequence[RewriteProgress]:
         return [RewriteProgress("orders", TOPIC_ID, 100, 0, True, "")]
 
@@ -159,6 +163,13 @@ async def test_reencrypt_and_its_progress(world: World) -> None:
     with pytest.raises(UnknownKeyThing) as caught:
         await world("POST", "/reencrypt", topic="nothing")
     assert from_error(caught.value).status == 404
+
+
+async def test_starting_over_says_what_is_given_up(world: World, keys: Keys) -> None:
+    made = await world("POST", "/start-over", topic="orders")
+    assert keys.asked == [("start over", "orders")]
+    assert (made.topic, made.topic_key) == ("orders", "t2")
+    assert "unreadable" in made.effect
 
 
 async def test_shredding_is_asked_for_by_the_caller(world: World, keys: Keys) -> None:

@@ -56,6 +56,8 @@ class World:
         self.pauses: list[float] = []
         self.resume = asyncio.Semaphore(0)
         self.made: list[bytes] = []
+        self.sealed_on_disk: set[UUID] = set()
+        """Topics that have sealed segments."""
         self.threads: Threads = LoopThreads(asyncio.get_running_loop())
 
     def entropy(self, size: int) -> bytes:
@@ -97,6 +99,7 @@ class World:
             tasks=tasks,
             clock=self.clock,
             entropy=self.entropy,
+            sealed_topics=lambda asked: self.sealed_on_disk & set(asked),
             pause=self.pause,
         )
 

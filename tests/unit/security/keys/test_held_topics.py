@@ -117,6 +117,85 @@ async def test_a_damaged_file_keeps_one_topic_offline_and_is_never_replaced(
         assert opens(keys, segment), "restored while the broker ran"
 
 
+# -- keys that are lost --------------------------------------------------------------------------------------
+
+
+async def test_a_topic_with_sealed_segments_and_without_keys_gets_no_new_ones(world: World) -> None:
+    other = uuid4()
+    async with world.broker() as keys:
+        await keys.prepare({TOPIC: ""})
+        segment = sealed(keys)
+    whole = world.files.content(PATH)
+    world.files.remove(PATH)
+    world.sealed_on_disk = {TOPIC}
+    async with world.broker() as keys:
+        await keys.prepare({TOPIC: "", other: ""})
+        assert "restore the key store" in keys.failure(TOPIC) and keys.failure(other) == ""
+        for refused in (lambda: keys.create(TOPIC, 3), lambda: keys.sealer(segment[0])):
+            with pytest.raises(KeyUnavailable):
+                refused()
+        keys.create(other, 0)
+        await keys.rewrap()
+        assert not world.files.exists(PATH)
+        world.files.put(PATH, whole)
+        world.resume.release()
+        await until(lambda: keys.waiting_topics == 0)
+        assert opens(keys, segment) and keys.failure(TOPIC) == "", "restored while the broker ran"
+
+
+async def test_a_topic_whose_keys_are_lost_starts_over_only_when_asked_to(world: World) -> None:
+    async with world.broker() as keys:
+        await keys.prepare({TOPIC: ""})
+        old = sealed(keys)
+        assert not await keys.start_over(TOPIC), "nothing is lost"
+        assert opens(keys, old)
+    world.files.remove(PATH)
+    world.sealed_on_disk = {TOPIC}
+    async with world.broker() as keys:
+        await keys.prepare({TOPIC: ""})
+        assert await keys.start_over(TOPIC)
+        assert keys.failure(TOPIC) == "" and keys.waiting_topics == 0
+        new = sealed(keys)
+        with pytest.raises(KeyUnavailable):
+            keys.sealer(old[0])
+    async with world.broker() as keys:
+        await keys.prepare({TOPIC: ""})
+        assert opens(keys, new)
+
+
+async def test_start_over_replaces_no_key_that_cannot_be_had_now(world: World) -> None:
+    async with world.broker() as keys:
+        await keys.prepare({TOPIC: ""})
+    before = world.files.content(PATH)
+    async with world.broker() as keys:
+        world.provider.failure = world.down
+        await keys.prepare({TOPIC: ""})
+        with pytest.raises(ProviderUnavailable):
+            await keys.start_over(TOPIC)
+    world.files.put(PATH, b"damaged")
+    world.provider.failure = lambda _call, _use: None
+    async with world.broker() as keys:
+        await keys.prepare({TOPIC: ""})
+        with pytest.raises(KeyRefused):
+            await keys.start_over(TOPIC)
+    assert before and world.files.content(PATH) == b"damaged"
+
+
+async def test_segments_that_cannot_be_looked_at_are_looked_at_again(world: World) -> None:
+    class Broken(set):  # type: ignore[type-arg]
+        def __and__(self, other: object) -> set[object]:
+            raise OSError(5, "Input/output error", "/data/partitions")
+
+    world.sealed_on_disk = Broken()
+    async with world.broker() as keys:
+        await keys.prepare({TOPIC: ""})
+        assert "/data/partitions: Input/output error" in keys.failure(TOPIC)
+        world.sealed_on_disk = set()
+        world.resume.release()
+        await until(lambda: keys.waiting_topics == 0)
+        assert keys.failure(TOPIC) == ""
+
+
 # -- rewrapping ----------------------------------------------------------------------------------------------
 
 
