@@ -1,7 +1,8 @@
 """kill -9 at random moments under load: every acknowledged record is there once, in order, none invented.
 
-All runs use one data directory, so each recovery stands on the ones before it. `RIVVEN_KILL_RUNS` sets their
-number (10 in `make test`, 200 in `make nightly`); a run's number is its seed.
+All runs use one data directory, so each recovery stands on the ones before it; once with encryption at rest
+and once without. `RIVVEN_KILL_RUNS` sets their number, half of them for each (10 in `make test`, 200 in
+`make nightly`); a run's number is its seed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tests.shipped.broker import ShippedBroker
 
 pytestmark = pytest.mark.durability
 
-RUNS = int(os.environ.get("RIVVEN_KILL_RUNS", "10"))
+RUNS = max(1, int(os.environ.get("RIVVEN_KILL_RUNS", "10")) // 2)
 PRODUCERS = 2
 LOAD_SECONDS = (0.05, 1.2)  # from "hardly anything written" to a few segment rolls
 SETTINGS = {"segment.bytes": str(262_144)}  # rolls often: a kill shall meet them
@@ -31,12 +32,20 @@ RUNS_PER_TOPIC = 25  # each run reads the whole topic; the earlier ones stay in 
 GROUP = "observer"
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with ShippedBroker(tmp_path_factory.mktemp("kill")) as broker:
+@pytest.fixture(scope="module", params=["plain", "sealed"])
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    encryption = {"storage": {"encryption": {"enabled": request.param == "sealed"}}}
+    with ShippedBroker(tmp_path_factory.mktemp("kill"), extra=encryption) as broker:
         reference = Reference(broker.connection())
         topic = reference.create_topic("ledger", PARTITIONS, SETTINGS)
         yield Site(broker, reference, topic, Ledger(), {})
+        kinds = {path.read_bytes()[:4] == b"RVNS" for path in segments(broker)}
+        assert kinds == {request.param == "sealed"}, "it did not test what it says"
+
+
+def segments(broker: ShippedBroker) -> list[Path]:
+    """Every segment with content."""
+    return [path for path in broker.data.glob("partitions/*/*.log") if path.stat().st_size]
 
 
 class Observer(threading.Thread):
