@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tests.shipped.pki import key_usage
+
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 Extension = tuple[x509.ExtensionType, bool]
 
@@ -87,9 +89,17 @@ class Authority:
         builder = builder.add_extension(x509.BasicConstraints(ca, path_length if ca else None), critical=True)
         identifier = x509.SubjectKeyIdentifier.from_public_key(self.key.public_key())
         builder = builder.add_extension(identifier, critical=False)
+        builder = builder.add_extension((issuer or self).key_identifier, critical=False)
+        if ca and not any(isinstance(one, x509.KeyUsage) for one, _ in extensions):
+            builder = builder.add_extension(key_usage(key_cert_sign=True, crl_sign=True), critical=True)
         for extension, critical in extensions:
             builder = builder.add_extension(extension, critical)
         self.certificate = builder.sign((issuer or self).key, hashes.SHA256())
+
+    @property
+    def key_identifier(self) -> x509.AuthorityKeyIdentifier:
+        """How certificates and lists of this authority name its key; strict clients look for it."""
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
 
     @property
     def der(self) -> bytes:
@@ -127,6 +137,7 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(self.key_identifier, critical=False)
         )
         return Issued(builder.sign(self.key, hashes.SHA256()), key, self.above)
 
@@ -144,9 +155,7 @@ class Authority:
             .issuer_name(self.name)
             .last_update(_moment(begin))
             .next_update(_moment(seconds))
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False
-            )
+            .add_extension(self.key_identifier, critical=False)
         )
         for one in revoked:
             entry = x509.RevokedCertificateBuilder().serial_number(one.certificate.serial_number)
