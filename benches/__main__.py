@@ -1,4 +1,4 @@
-"""`python -m benches`: run the scenarios and write the results. `make bench` calls it."""
+"""`python -m benches`: run scenarios and write their results beside the others. `make bench` calls it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def main() -> None:
         for name in given.scenario or names:
             getattr(scenarios, name)()
     report.ratio_notes()
-    if not given.print_only and not given.scenario:
+    if not given.print_only:
         report.write(Path(__file__).parent)
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import confluent_kafka
 
@@ -62,31 +63,41 @@ class Report:
                 self.note(f"produce, {row.case}: {share:.0f} % of the minimal loop (target 70 %)")
 
     def write(self, directory: Path) -> None:
-        """Write both files; the machine, the versions and the command stand at the top."""
-        payload = {"machine": machine(), "command": self._command, "rows": [asdict(row) for row in self.rows]}
-        (directory / "results.json").write_text(json.dumps(payload, indent=1) + "\n")
-        (directory / "RESULTS.md").write_text(self._markdown())
+        """Write both files. Groups that were not measured now stay as they are, with what they were measured
+        on."""
+        shape = machine()
+        path = directory / "results.json"
+        before = json.loads(path.read_text()) if path.exists() else {"groups": {}, "notes": []}
+        groups: dict[str, Any] = before["groups"]
+        for group in dict.fromkeys(row.group for row in self.rows):
+            rows = [asdict(row) for row in self.rows if row.group == group]
+            groups[group] = {"machine": shape, "rows": rows}
+        measured = {note.partition(":")[0] for note in self.notes}
+        kept = [note for note in before["notes"] if note.partition(":")[0] not in measured]
+        notes = kept + self.notes
+        path.write_text(
+            json.dumps({"command": self._command, "groups": groups, "notes": notes}, indent=1) + "\n"
+        )
+        (directory / "RESULTS.md").write_text(_markdown(self._command, groups, notes))
 
-    def _markdown(self) -> str:
-        lines = ["# Measurements", "", f"Written by `{self._command}`; do not edit. Each row is one run.", ""]
-        lines += [f"- {name}: {value}" for name, value in machine().items()]
-        groups = list(dict.fromkeys(row.group for row in self.rows))
-        for group in groups:
-            lines += [
-                "",
-                f"## {group}",
-                "",
-                "| case | broker | value | unit | target |",
-                "| --- | --- | ---: | --- | --- |",
-            ]
-            rows = sorted((row for row in self.rows if row.group == group), key=lambda row: row.case)
-            lines += [
-                f"| {row.case} | {row.broker} | {_number(row.value)} | {row.unit} | {row.target} |"
-                for row in rows
-            ]
-        if self.notes:
-            lines += ["", "## Notes", "", *(f"- {note}" for note in self.notes)]
-        return "\n".join(lines) + "\n"
+
+def _markdown(command: str, groups: dict[str, Any], notes: list[str]) -> str:
+    lines = ["# Measurements", "", f"Written by `{command}`; do not edit. Each row is one run.", ""]
+    shown: dict[str, str] = {}
+    for group, measured in groups.items():
+        lines += ["", f"## {group}", ""]
+        if measured["machine"] != shown:
+            shown = measured["machine"]
+            lines += [*(f"- {name}: {value}" for name, value in shown.items()), ""]
+        rows = sorted((Row(**row) for row in measured["rows"]), key=lambda row: row.case)
+        lines += ["| case | broker | value | unit | target |", "| --- | --- | ---: | --- | --- |"]
+        lines += [
+            f"| {row.case} | {row.broker} | {_number(row.value)} | {row.unit} | {row.target} |"
+            for row in rows
+        ]
+    if notes:
+        lines += ["", "## Notes", "", *(f"- {note}" for note in notes)]
+    return "\n".join(lines) + "\n"
 
 
 def _number(value: float) -> str:
