@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rivven.security.tls_files import KeyPair, TlsConfigError, TlsFiles, read_files
+from rivven.security.tls_files import KeyPair, TlsConfigError, TlsFiles
 
 if TYPE_CHECKING:  # the models cost a tenth of a second; offline tools do not need them
     from rivven.config.tls import TlsConfig
@@ -33,14 +33,6 @@ are refused."""
 
 _MINIMUM = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _CLIENT_AUTH = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
-
-
-def server_context(tls: TlsConfig, where: str = "server.tls") -> ssl.SSLContext:
-    """The context of a listener from its files. `where` is the configuration key errors start with.
-
-    Raises TlsConfigError for a missing, unreadable, malformed or mismatched pair.
-    """
-    return context_of(tls, read_files(tls, where))
 
 
 def context_of(tls: TlsConfig, files: TlsFiles) -> ssl.SSLContext:

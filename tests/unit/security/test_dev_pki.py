@@ -19,7 +19,7 @@ from rivven.config.listeners import TlsConfig
 from rivven.security.certificate import certificates_in, validity
 from rivven.security.dev_pki import DevPki, ensure_dev_pki
 from rivven.security.private_files import PrivateFileError
-from rivven.security.tls import server_context
+from tests.unit.security.listener_context import server_context
 
 NOW_MS = int(datetime.now(UTC).timestamp() * 1000)
 DAY_MS = 86_400_000

@@ -17,9 +17,10 @@ from cryptography.x509.oid import NameOID
 from rivven.config.secrets import SecretReference
 from rivven.config.tls import TlsConfig
 from rivven.security.dev_pki import DevPki, ensure_dev_pki
-from rivven.security.tls import client_context, peer_chain, server_context
+from rivven.security.tls import client_context, peer_chain
 from rivven.security.tls_files import TlsConfigError
 from tests.shipped.authority import Authority
+from tests.unit.security.listener_context import server_context
 
 NOW_MS = 1_700_000_000_000
 PASSWORD = "canary-key-password"
