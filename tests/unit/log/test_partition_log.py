@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from crc32c import crc32c
 
 from rivven.config.topic_settings import TopicConfig
-from rivven.errors import ErrorCode, OffsetOutOfRange, RivvenError
+from rivven.errors import ErrorCode, OffsetOutOfRange, RivvenError, StorageFailed
 from rivven.records.batch import crc_matches, parse_header
 from tests.unit.log.harness import DIRECTORY, NOW, batch_of, broker
 
@@ -373,3 +375,17 @@ def test_after_a_slow_write_the_writer_thread_writes_for_a_while() -> None:
         b.threads.advance(1)
         b.append(batch_of(b"quick again"))
         assert b.log.written_end == 3
+
+
+def test_what_was_read_while_the_partition_went_is_not_given_away() -> None:
+    with broker() as b:
+        b.commit(batch_of(b"x" * 50))
+
+        async def read_and_delete() -> None:
+            reading = asyncio.ensure_future(b.log.read_cold(0, 1000, 1, at_least_one=True))
+            await asyncio.sleep(0)
+            b.log.deleted = True
+            await reading
+
+        with pytest.raises(StorageFailed, match="is being deleted"):
+            b.run(read_and_delete())

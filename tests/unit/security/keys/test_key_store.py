@@ -9,8 +9,22 @@ import pytest
 
 from rivven.log.framed_file import encode
 from rivven.security.keys.key_file import KeyFileRefused
-from rivven.security.keys.key_store import STATE_MAGIC, TOPIC_MAGIC, KeyStore, StoredTopic, open_key_store
-from rivven.security.keys.provider import BLOB_BYTES_MAX, KeyRefused, ProviderUnavailable, WrappedKey
+from rivven.security.keys.key_store import (
+    FORMER_NAMES_MAX,
+    KEYS_MAX,
+    STATE_MAGIC,
+    TOPIC_MAGIC,
+    KeyStore,
+    StoredTopic,
+    open_key_store,
+)
+from rivven.security.keys.provider import (
+    BLOB_BYTES_MAX,
+    KEY_ID_CHARACTERS_MAX,
+    KeyRefused,
+    ProviderUnavailable,
+    WrappedKey,
+)
 from rivven.testing.files import CrashFiles, Fault, PowerCut
 
 TOPIC = UUID("11111111-2222-4333-8444-555555555555")
@@ -30,6 +44,16 @@ def test_topics_come_back_as_they_were_stored() -> None:
     store.close()
     found, refused = opened(files).topics()
     assert found == {TOPIC: STORED, other: plain} and not refused
+
+
+def test_the_largest_file_of_topic_keys_can_be_read_again() -> None:
+    names = tuple(f"{number:02}".ljust(KEY_ID_CHARACTERS_MAX, "n") for number in range(FORMER_NAMES_MAX))
+    wrapped = WrappedKey("kms", "k" * KEY_ID_CHARACTERS_MAX, bytes(BLOB_BYTES_MAX))
+    ids = tuple(bytes([number]) * 16 for number in range(KEYS_MAX))
+    largest = StoredTopic(TOPIC, names[0], ids, (2**62,) * KEYS_MAX, wrapped, True, names)
+    store = opened(CrashFiles())
+    store.write_topic(largest)
+    assert store.read_topic(TOPIC) == largest
 
 
 def test_a_removed_topic_is_gone_with_its_temporary_file() -> None:

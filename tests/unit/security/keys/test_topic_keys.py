@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from rivven.log.sealing import FrameRefused, KeyUnavailable
-from rivven.security.keys.key_store import KEYS_MAX
+from rivven.security.keys.key_store import FORMER_NAMES_MAX, KEYS_MAX
 from rivven.security.keys.provider import KeyRefused
 from rivven.testing.canary import leaks
 from tests.unit.security.keys.key_world import PATH, TOPIC, World, opens, sealed
@@ -212,3 +212,48 @@ async def test_data_keys_are_bounded_and_live_for_a_while(world: World) -> None:
         world.clock.ms += 1_000_000
         keys._data_keys.sweep()
         assert keys.data_keys == 0 and opens(keys, segments[0])
+
+
+# -- names ---------------------------------------------------------------------------------------------------
+
+
+async def test_the_names_that_wrapped_its_keys_are_remembered(world: World) -> None:
+    async with world.broker() as keys:
+        await keys.prepare({TOPIC: ""})
+        for name in ("one", "two"):
+            world.provider.rotate(name)
+            await keys.prepare({TOPIC: name})
+        await keys.renew(TOPIC)
+    async with world.broker() as keys:
+        await keys.prepare({TOPIC: "one"})
+        stored = keys.stored()[TOPIC]
+        assert (stored.key_name, set(stored.former_names)) == ("one", {"", "two"})
+
+
+async def test_a_topic_that_had_too_many_names_keeps_the_one_it_has(world: World) -> None:
+    async with world.broker() as keys:
+        for number in range(FORMER_NAMES_MAX + 2):
+            world.provider.rotate(f"name-{number}")
+            await keys.prepare({TOPIC: f"name-{number}"})
+        last = f"name-{FORMER_NAMES_MAX}"
+        assert keys.stored()[TOPIC].key_name == last
+        assert "set its encryption.key back" in keys.failure(TOPIC)
+        assert opens(keys, sealed(keys))
+        await keys.prepare({TOPIC: last})
+        assert keys.waiting() == {}
+
+
+async def test_keys_of_a_topic_that_is_being_shredded_are_not_wrapped_again(world: World) -> None:
+    async with world.broker() as keys:
+        await keys.prepare({TOPIC: ""})
+        await keys.freeze(TOPIC)
+        before = keys.stored()[TOPIC]
+        world.provider.rotate("")
+        with pytest.raises(KeyRefused, match="is being shredded"):
+            await keys.renew(TOPIC)
+        assert "is being shredded" in (await keys.rewrap()).failed[0]
+        assert keys.stored()[TOPIC] == before
+        keys.thaw(TOPIC)
+        assert (await keys.rewrap()).failed == ()
+        for unknown in (keys.freeze(uuid4()), keys.freeze(TOPIC)):
+            await unknown
