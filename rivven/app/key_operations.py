@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
 
+from rivven.app.key_uses import KeyUses
 from rivven.app.topic_erasure import TopicErasure
 from rivven.audit.events import FAILURE, INTENT, SUCCESS, AuditEvent, Fact
 from rivven.audit.trail import AuditTrail
@@ -27,7 +27,7 @@ from rivven.security.keys.erasure import Erasure, MalformedErasure, OldKek, boun
 from rivven.security.keys.erasure_certificate import timestamp
 from rivven.security.keys.erasure_files import ErasureFiles
 from rivven.security.keys.erasure_signing import ErasureSigning
-from rivven.security.keys.inventory import KeyInventory, Stored, TopicKeyUse, take_inventory
+from rivven.security.keys.inventory import KeyInventory
 from rivven.security.keys.keks import Keks, due
 from rivven.security.keys.key_store import StoredTopic
 from rivven.security.keys.operations import (
@@ -52,9 +52,6 @@ SHRED_SECONDS_MAX = 100.0
 
 AGE_CHECK_SECONDS = 3_600.0
 """Between two looks at the age of KEKs, which is counted in days."""
-
-COUNT_SECONDS = 300.0
-"""Between two counts for metrics: each asks the provider once for each named key."""
 
 _log = logging.getLogger("rivven.keys")
 
@@ -98,7 +95,7 @@ class KeyOperations:
         self._tasks = tasks
         self._clock = clock
         self._rotation_days = rotation_days
-        self._metrics = metrics
+        self._uses = KeyUses(keks, topic_keys, topics, metadata, metrics)
         self._busy = ""
         metrics.watch_key_work(
             lambda: sum(one.done_bytes for one in self.progress()),
@@ -126,7 +123,7 @@ class KeyOperations:
             self._shredder.resume(erasure)
             self._tasks.spawn(self._shredder.insist(), "shredding")
         self._tasks.spawn(self._follow_age(), "age of keys")
-        self._tasks.spawn(self._keep_counting(), "count of keys")
+        self._tasks.spawn(self._uses.keep_counting(), "count of keys")
 
     # -- looking ---------------------------------------------------------------------------------------------
 
@@ -141,68 +138,8 @@ class KeyOperations:
         return self._shredder.problem
 
     async def inventory(self) -> KeyInventory:
-        """Every KEK and topic key, and what is sealed under them. Raises KeyProviderError.
-
-        It looks at every segment, so that logs not used since the start are opened: only for who asks.
-        """
-        topics = list(self._metadata.image.topics.values())
-        return await self._taken([(topic, *await self._topics.sealed(topic)) for topic in topics])
-
-    async def _glance(self) -> KeyInventory:
-        """The same without a look at segments: the bytes of a topic count as sealed under its newest key.
-
-        Good enough for KEKs, as one wraps all keys of a topic; it becomes metrics.
-        """
-        topics = list(self._metadata.image.topics.values())
-        stored = self._topic_keys.stored()
-        found = await self._taken(
-            [
-                (topic, {stored[topic.topic_id].key_ids[-1].hex(): self._topics.size(topic)}, False)
-                for topic in topics
-                if topic.topic_id in stored
-            ]
-        )
-        self._metrics.keys_counted(
-            Counter(one.state for one in found.keks),
-            topic_keys=sum(one.topic_keys for one in found.keks),
-            older_topic_keys=found.older_keys,
-            newest_percent=found.newest_percent,
-        )
-        return found
-
-    async def _taken(self, topics: Sequence[tuple[Topic, Mapping[str | None, Stored], bool]]) -> KeyInventory:
-        described = await self._keks.shown()
-        known = await self._keks.known(described)
-        rewriting = set(self._topic_keys.rewriting())
-        stored = self._topic_keys.stored()
-        uses = [
-            self._use(topic, stored.get(topic.topic_id), sealed, plain, topic.topic_id in rewriting)
-            for topic, sealed, plain in topics
-        ]
-        return take_inventory(self._keks.provider.name, described, known, uses, self._keks.metadata_kek)
-
-    def _use(
-        self,
-        topic: Topic,
-        stored: StoredTopic | None,
-        sealed: Mapping[str | None, Stored],
-        plain: bool,
-        rewriting: bool,
-    ) -> TopicKeyUse:
-        config = self._metadata.topic_config(topic)
-        keks = {} if stored is None else {one.hex(): stored.wrapped.key_id for one in stored.key_ids}
-        return TopicKeyUse(
-            topic.name,
-            topic.topic_id,
-            config.encryption_key if stored is None else stored.key_name,
-            config.encryption_enabled,
-            None if stored is None else stored.key_ids[-1].hex(),
-            keks,
-            sealed,
-            plain,
-            rewriting,
-            self._topic_keys.failure(topic.topic_id),
-        )
+        """Every KEK and topic key, and what is sealed under them. Raises KeyProviderError."""
+        return await self._uses.inventory()
 
     def progress(self) -> Sequence[RewriteProgress]:
         """Topics whose re-encryption was asked for since the start, or before and not finished."""
@@ -219,7 +156,7 @@ class KeyOperations:
         """A new KEK, in effect at once. Raises RivvenError."""
         with self._alone("a rotation"):
             made = await self._keks.rotate(name)
-            await self._count()
+            await self._uses.count()
         return made
 
     async def rewrap(self) -> Rewrapped:
@@ -233,7 +170,7 @@ class KeyOperations:
             raise StorageFailed(
                 f"{report.moved} keys were rewrapped, {len(report.failed)} were not: {report.failed[0]}"
             )
-        found = await self._glance()
+        found = await self._uses.glance()
         retirable = tuple(one.key_id for one in found.keks if one.retirable)
         return Rewrapped(report.moved, report.unchanged, retirable)
 
@@ -361,7 +298,7 @@ class KeyOperations:
                 signed=True,
             )
         )
-        await self._count()
+        await self._uses.count()
         return content
 
     async def certificates(self) -> Sequence[CertificateEntry]:
@@ -443,18 +380,6 @@ class KeyOperations:
         days = self._rotation_days
         details: dict[str, Fact] = {"operation": "rotate", "key": name, "key_rotation_days": days, **more}
         return AuditEvent("key_change", "rotate", f"kek:{name}", result, reason=reason, details=details)
-
-    async def _count(self) -> None:
-        """Bring the metrics up to date; what cannot be counted now is counted later."""
-        try:
-            await self._glance()
-        except (RivvenError, OSError) as error:
-            _log.debug("keys cannot be counted: %s", error)
-
-    async def _keep_counting(self) -> None:
-        while True:
-            await self._count()
-            await asyncio.sleep(COUNT_SECONDS)
 
     # -- rules -----------------------------------------------------------------------------------------------
 
