@@ -28,7 +28,7 @@ from rivven.coordinator.groups import GroupMachine
 from rivven.coordinator.journal import PartitionJournal, PartitionStore
 from rivven.coordinator.settings import GroupSettings
 from rivven.coordinator.sharding import shard_of
-from rivven.errors import ErrorCode, RivvenError
+from rivven.errors import ErrorCode, RivvenError, StorageFailed
 from rivven.machine.runner import Runner
 from rivven.tasks import Tasks
 
@@ -40,6 +40,9 @@ EXPIRE_OFFSETS_PER_TURN = 1_000
 FORGET_OFFSETS_PER_TURN = 500
 """Offsets removed by one command when topics are deleted: each is a record to write (about 5 µs)."""
 
+
+RELOAD_SECONDS = 5.0
+"""Between attempts at shards that could not be read, each of which is one read where nothing has changed."""
 
 WRITE_PAUSE_SECONDS = 1.0
 """After the log refused a write (disk full), for how long commands that must write are refused at once.
@@ -62,12 +65,14 @@ class CoordinatorUnavailable(RivvenError):
 
 
 class _Shard:
-    __slots__ = ("failed", "loaded", "runner", "writes_from")
+    __slots__ = ("failed", "failure", "loaded", "runner", "writes_from")
 
     def __init__(self, runner: Runner[GroupMachine]) -> None:
         self.runner = runner
         self.loaded = False
         self.failed = False
+        self.failure: Exception | None = None
+        """Why it could not be loaded."""
         self.writes_from = 0.0
         """No command that must write before this moment (monotonic seconds)."""
 
@@ -96,15 +101,19 @@ class GroupCoordinator:
         topic_exists: Callable[[str], bool],
     ) -> None:
         self._settings = settings
+        self._open_store = open_store
         self._clock = clock
         self._tasks = tasks
         self._topic_exists = topic_exists
         self._loaded: asyncio.Task[None] | None = None
         self._shards: list[_Shard] = []
         for index in range(count):
-            journal = PartitionJournal(open_store(index), clock)
-            runner: Runner[GroupMachine] = Runner(lambda: GroupMachine(settings), journal, clock, tasks)
-            self._shards.append(_Shard(runner))
+            self._shards.append(_Shard(self._runner(index)))
+
+    def _runner(self, index: int) -> Runner[GroupMachine]:
+        """A shard with nothing in it yet."""
+        journal = PartitionJournal(self._open_store(index), self._clock)
+        return Runner(lambda: GroupMachine(self._settings), journal, self._clock, self._tasks)
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -127,13 +136,36 @@ class GroupCoordinator:
 
     async def _load_all(self) -> None:
         for index, shard in enumerate(self._shards):
-            try:
-                await shard.runner.start()
-                shard.loaded = True
-                await self._forget_missing_topics(shard.runner)
-            except (RivvenError, OSError, ValueError) as error:
-                shard.failed = not shard.loaded
+            await self._load(index, shard)
+        self._tasks.spawn(self._load_again(), "load group coordinator again")
+
+    async def _load(self, index: int, shard: _Shard) -> None:
+        try:
+            await shard.runner.start()
+            shard.loaded, shard.failed = True, False
+            await self._forget_missing_topics(shard.runner)
+        except (RivvenError, OSError, ValueError) as error:
+            shard.failed = not shard.loaded
+            if str(error) != str(shard.failure):
                 _log.error("cannot load groups from __consumer_offsets-%d: %s", index, error)
+            shard.failure = error
+
+    async def _load_again(self) -> None:
+        """Shards whose log could not be read then: the keys they are encrypted with may come later."""
+        while True:
+            left = {
+                index: shard
+                for index, shard in enumerate(self._shards)
+                if not shard.loaded and isinstance(shard.failure, StorageFailed)
+            }
+            if not left:
+                return
+            await asyncio.sleep(RELOAD_SECONDS)
+            for index, shard in left.items():
+                shard.runner = self._runner(index)
+                await self._load(index, shard)
+                if shard.loaded:
+                    _log.warning("groups of __consumer_offsets-%d are here again", index)
 
     async def _forget_missing_topics(self, runner: Runner[GroupMachine]) -> None:
         topics = {topic for table in runner.committed.offsets.values() for topic in table}

@@ -25,7 +25,8 @@ from rivven.coordinator.group import GroupState
 from rivven.coordinator.service import CoordinatorLoading, CoordinatorUnavailable, GroupCoordinator
 from rivven.coordinator.settings import GroupSettings
 from rivven.coordinator.sharding import shard_of
-from rivven.errors import ErrorCode
+from rivven.errors import ErrorCode, StorageFailed
+from rivven.log.reading import ReadResult
 from rivven.tasks import Tasks
 from tests.unit.coordinator.store import MemoryStore
 
@@ -171,6 +172,37 @@ async def test_a_shard_that_cannot_be_read_is_unavailable_and_the_others_serve(
         assert caught.value.code is ErrorCode.COORDINATOR_NOT_AVAILABLE
     other = next(name for name in map(str, range(99)) if shard_of(name, SHARDS) != shard)
     assert await second.submit(commit(other)) == (ErrorCode.NONE,)
+
+
+async def test_a_shard_whose_keys_come_later_is_loaded_then(
+    node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(service_module, "RELOAD_SECONDS", 0.001)
+    first = await node.start()
+    await first.submit(commit("g"))
+    before = first.committed_offsets("g")
+    await first.close()
+    store = node.stores[shard_of("g", SHARDS)]
+    read, tries = store.read_from, 0
+
+    async def without_keys(offset: int, max_bytes: int) -> ReadResult:
+        nonlocal tries
+        tries += 1
+        raise StorageFailed("the log of this partition cannot be read")
+
+    monkeypatch.setattr(store, "read_from", without_keys)
+    second = await node.start()
+    while tries < 4:  # noqa: ASYNC110 - counted by the store
+        await asyncio.sleep(0.001)
+    with pytest.raises(CoordinatorUnavailable):
+        second.committed_offsets("g")
+    assert caplog.text.count("cannot load groups") == 1, "the same reason is told once"
+    monkeypatch.setattr(store, "read_from", read)
+    async with asyncio.timeout(10):
+        while "are here again" not in caplog.text:  # noqa: ASYNC110 - what the operator sees
+            await asyncio.sleep(0.001)
+    assert before and second.committed_offsets("g") == before
+    assert await second.submit(commit("g")) == (ErrorCode.NONE,)
 
 
 def _asks(coordinator: GroupCoordinator) -> Iterator[Callable[[], Any]]:
