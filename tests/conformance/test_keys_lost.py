@@ -6,6 +6,7 @@ A topic must neither get new keys silently nor take records under keys that the 
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,6 +115,25 @@ def test_a_topic_starts_over_when_its_keys_are_given_up(place: Place) -> None:
         assert client.values("lost", 5) == [b"new"] * 2
         assert client.fetch("lost", 0).error_code == REFUSED
         assert client.values("whole") == [VALUE] * 5
+
+
+def test_groups_are_there_again_when_their_keys_are(place: Place, tmp_path: Path) -> None:
+    with place.client() as client:
+        client.create_topic("read")
+        client.create_topic("besides")
+        assert client.commit("group", "read", 7) == 0
+        offsets = client.topic_id("__consumer_offsets")
+    assert place.broker.stop() == 0
+    keys = place.store / "topics" / f"{offsets}.keys"
+    keys.rename(tmp_path / "aside")
+    place.broker.start()
+    with place.client() as client:
+        assert client.commit("group", "read", 9) == ErrorCode.COORDINATOR_NOT_AVAILABLE
+        (tmp_path / "aside").rename(keys)
+        deadline = time.monotonic() + 60
+        while client.commit("group", "besides", 1) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert client.committed("group", "read").committed_offset == 7
 
 
 def test_a_journal_that_was_sealed_is_not_replaced_by_switching_encryption_off(
