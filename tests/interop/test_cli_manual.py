@@ -5,6 +5,7 @@ What each does in detail is tested elsewhere; here no documented command is with
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -20,6 +21,7 @@ from tests.shipped.broker import RIVVEN, ShippedBroker
 from tests.shipped.client_certificates import ClientAuthority
 
 SECONDS_MAX = 60
+CONFORMANCE = Path(__file__).parent.parent / "conformance"
 POLICY = '@id("writers")\npermit (principal in Group::"g", action == Action::"Write", resource is Topic);\n'
 ROLES = "roles:\n  shipping:\n    permissions:\n      - {resource: 'topic:orders-*', actions: [consume]}\n"
 TESTS = """
@@ -89,11 +91,31 @@ LINES = [
     ("config show {config}", "data_dir"),
     ("config defaults", "listeners"),
     ("completion bash", "rivven"),
+    ("tls init-ca --cn 'Manual CA' --dir {pki}", "Manual CA"),
+    ("tls issue --cn localhost --san dns:localhost --dir {pki}", "localhost"),
+    ("tls issue --profile client --cn duke --dir {pki}", "duke"),
+    ("tls crl --revoke {pki}/duke.crt --dir {pki}", ""),
+    ("tls inspect {pki}/localhost.crt", "Manual CA"),
+    ("tls expiry {pki}/localhost.crt {pki}/ca.crt", "localhost"),
+    ("tls verify-config {config}", ""),
+    ("topic create sealed", "sealed"),
+    ("produce sealed 'for a year'", ""),
+    ("keys list --topics", "sealed"),
+    ("keys rotate", ""),
+    ("keys rewrap", ""),
+    ("keys reencrypt --topic sealed --follow", ""),
+    ("keys shred --topic sealed --yes --certificate {pki}/erasure.json", "complete"),
+    ("keys certificates", "sealed"),
+    ("keys certificate {erasure} {pki}/again.json", ""),
+    ("keys export-public-key", "BEGIN PUBLIC KEY"),
+    ("keys verify-certificate {pki}/again.json --public-key {public_key}", "sealed"),
     ("user delete mina --yes", "mina"),
 ]
 STOPPED = [("log verify {data}", ""), ("log dump {segment} --records", "")]
 STARTING = {"server", "server init"}
 """`ShippedBroker` runs these two."""
+IN_OTHER_STATES = {"keys init": "test_keys_init.py", "keys start-over": "test_keys_lost.py"}
+"""Commands for a broker without keys or with lost ones: modules of tests/conformance run them."""
 
 
 @dataclass
@@ -128,8 +150,10 @@ def command_of(line: str) -> str:
 
 
 def test_every_documented_command_is_run_here() -> None:
-    run = {command_of(line) for line, _ in LINES + STOPPED} | STARTING
+    run = {command_of(line) for line, _ in LINES + STOPPED} | STARTING | set(IN_OTHER_STATES)
     assert run == {name for name, _ in documented_commands()}
+    for command, module in IN_OTHER_STATES.items():
+        assert command.split()[-1] in (CONFORMANCE / module).read_text()
 
 
 @pytest.mark.timeout(180)  # sixty processes one after the other
@@ -148,7 +172,8 @@ def test_the_commands_of_the_manual(tmp_path: Path) -> None:
         "authorizers": ["acl", "rbac", "cedar"],
         "cedar": {"policy_dir": str(tmp_path / "policies")},
     }
-    with ShippedBroker(tmp_path / "broker", extra={"authorization": authorization}) as broker:
+    extra = {"authorization": authorization, "storage": {"encryption": {"enabled": True}}}
+    with ShippedBroker(tmp_path / "broker", extra=extra) as broker:
         profile = broker.connection().librdkafka_file(tmp_path / "client.properties")
         with profile.open("a") as more:
             more.write(f"admin.url={broker.admin_url()}\n")
@@ -161,6 +186,8 @@ def test_the_commands_of_the_manual(tmp_path: Path) -> None:
             "audit": broker.data / "audit",
             "config": broker.config_path,
             "data": broker.data,
+            "pki": tmp_path / "pki",
+            "public_key": tmp_path / "erasure.pem",
         }
         typist = Typist(tmp_path, profile, values)
         connected = AdminClient({**broker.connection().librdkafka(), "error_cb": lambda _error: None})
@@ -168,6 +195,10 @@ def test_the_commands_of_the_manual(tmp_path: Path) -> None:
         for line, expected in LINES:
             if "{revocation}" in line:
                 values["revocation"] = re.findall(r"[0-9a-f]{8,}\S*", typist.said["revocation list"])[0]
+            if "{erasure}" in line:
+                values["erasure"] = json.loads((tmp_path / "pki/erasure.json").read_text())["certificate_id"]
+            if "{public_key}" in line:
+                (tmp_path / "erasure.pem").write_text(typist.said["keys export-public-key"])
             typist.types(line, expected)
         assert broker.stop() == 0, broker.tail()
         values["segment"] = next(broker.data.glob("partitions/*/*.log"))
