@@ -153,14 +153,14 @@ def test_work_of_the_broker_counts(admin: Client, limited: Limited) -> None:
 def test_requests_to_a_topic_above_the_configured_rate_wait(admin: Client, plain: Connection) -> None:
     topic = admin.create_topic()
     with Client(plain) as client:
-        waits = []
-        for _ in range(450):
+        waits: list[int] = []
+        started = time.monotonic()
+        while not any(waits) and len(waits) < 2000:
             answer = client.call(ApiKey.FETCH, 12, fetch_request(topic, 0))
             waits.append(answer.throttle_time_ms)
-            if waits[-1]:
-                break
+            allowed = 400 + 200 * (time.monotonic() - started)  # a slow machine may never come to the limit
+            assert len(waits) <= allowed + 1 or any(waits), "200 a second with a burst of 400"
     assert waits[0] == 0
-    assert waits[-1] > 0, "401 requests at once are above 200 a second with a burst of 400"
 
 
 def test_quotas_are_described_by_what_is_asked_for(admin: Client) -> None:
