@@ -195,6 +195,7 @@ def test_a_failure_is_reported_although_the_client_hangs_up_at_the_challenge(
     with Wire(broker.connection(), login=False) as wire:
         wire.call(ApiKey.SASL_HANDSHAKE, 1, SaslHandshakeRequest(mechanism=MECHANISM))
         assert wire.token(message(issuer.token(aud="another"))).decode() == REFUSAL
+    eventually(lambda: "aud: " in broker.log.read_text()[before:])
     assert broker.log.read_text()[before:].count("aud: ") == 1
 
 
