@@ -23,7 +23,7 @@ from tests.shipped.broker import RIVVEN, ShippedBroker
 from tests.shipped.connection import Connection
 
 EXTRA = {
-    "rate_limiting": {"per_topic": {"requests_per_second": 200, "burst": 400}},
+    "rate_limiting": {"per_topic": {"requests_per_second": 20, "burst": 400}},
     "validation": {
         "topic_name": {"pattern": "[a-z0-9-]+", "max_length": 60},
         "key": {"max_size": 10, "required": True},
@@ -154,13 +154,12 @@ def test_requests_to_a_topic_above_the_configured_rate_wait(admin: Client, plain
     topic = admin.create_topic()
     with Client(plain) as client:
         waits: list[int] = []
-        started = time.monotonic()
         while not any(waits) and len(waits) < 2000:
             answer = client.call(ApiKey.FETCH, 12, fetch_request(topic, 0))
             waits.append(answer.throttle_time_ms)
-            allowed = 400 + 200 * (time.monotonic() - started)  # a slow machine may never come to the limit
-            assert len(waits) <= allowed + 1 or any(waits), "200 a second with a burst of 400"
     assert waits[0] == 0
+    assert len(waits) > 400, "the burst passes"
+    assert waits[-1] > 0, "a machine that does 25 a second is above 20 a second with a burst of 400"
 
 
 def test_quotas_are_described_by_what_is_asked_for(admin: Client) -> None:
