@@ -11,12 +11,12 @@ import logging
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Protocol
 
+from rivven.app.key_age import KeyAge
 from rivven.app.key_uses import KeyUses
 from rivven.app.topic_erasure import TopicErasure
-from rivven.audit.events import FAILURE, INTENT, SUCCESS, AuditEvent, Fact
+from rivven.audit.events import SUCCESS, AuditEvent
 from rivven.audit.trail import AuditTrail
 from rivven.clock import Clock
 from rivven.errors import RivvenError, StorageFailed
@@ -28,7 +28,7 @@ from rivven.security.keys.erasure_certificate import timestamp
 from rivven.security.keys.erasure_files import ErasureFiles
 from rivven.security.keys.erasure_signing import ErasureSigning
 from rivven.security.keys.inventory import KeyInventory
-from rivven.security.keys.keks import Keks, due
+from rivven.security.keys.keks import Keks
 from rivven.security.keys.key_store import StoredTopic
 from rivven.security.keys.operations import (
     CertificateEntry,
@@ -49,9 +49,6 @@ from rivven.telemetry import Metrics
 
 SHRED_SECONDS_MAX = 100.0
 """How long an answer waits for the certificate; the Admin API ends every answer after 120 s."""
-
-AGE_CHECK_SECONDS = 3_600.0
-"""Between two looks at the age of KEKs, which is counted in days."""
 
 _log = logging.getLogger("rivven.keys")
 
@@ -94,8 +91,8 @@ class KeyOperations:
         self._trail = trail
         self._tasks = tasks
         self._clock = clock
-        self._rotation_days = rotation_days
         self._uses = KeyUses(keks, topic_keys, topics, metadata, metrics)
+        self.age = KeyAge(keks, trail, clock, rotation_days, self._alone, self._rewrap)
         self._busy = ""
         metrics.watch_key_work(
             lambda: sum(one.done_bytes for one in self.progress()),
@@ -122,7 +119,7 @@ class KeyOperations:
             await self._topic_keys.freeze(erasure.topic_id)
             self._shredder.resume(erasure)
             self._tasks.spawn(self._shredder.insist(), "shredding")
-        self._tasks.spawn(self._follow_age(), "age of keys")
+        self._tasks.spawn(self.age.follow(), "age of keys")
         self._tasks.spawn(self._uses.keep_counting(), "count of keys")
 
     # -- looking ---------------------------------------------------------------------------------------------
@@ -331,55 +328,6 @@ class KeyOperations:
         if name != "audit" or self._audit_signing is None:
             raise UnknownKeyThing("there is no such signing key")
         return self._audit_signing
-
-    # -- in the background -----------------------------------------------------------------------------------
-
-    async def _follow_age(self) -> None:
-        while self._rotation_days:
-            try:
-                await self.rotate_old()
-            except KeysBusy as error:
-                _log.info("keys are not rotated by age now: %s", error)
-            except (RivvenError, OSError) as error:
-                _log.error("keys that are %d days old could not be rotated: %s", self._rotation_days, error)
-            await asyncio.sleep(AGE_CHECK_SECONDS)
-
-    async def rotate_old(self) -> list[Rotated]:
-        """Replace KEKs older than `key_rotation_days` and rewrap. Raises RivvenError."""
-        described, problems = await self._keks.described_singly()
-        names = due(described, self._rotation_days, self._clock.now_ms())
-        made = []
-        if names or self._keks.behind(described):  # a crash or a failure may have come before the rewrap
-            with self._alone("a rotation by age"):
-                for name in names:
-                    try:
-                        made.append(await self._rotate_by_age(name))
-                    except (RivvenError, OSError) as error:
-                        problems.append(error)
-                await self._rewrap()
-        if problems:
-            raise problems[0]
-        return made
-
-    async def _rotate_by_age(self, name: str) -> Rotated:
-        """One rotation, recorded before and after."""
-        event = partial(self._age_event, name)
-        await self._trail.intent(event(INTENT))
-        try:
-            made = await self._keks.rotate(name)
-        except (RivvenError, OSError) as error:
-            self._trail.event(event(FAILURE, reason=str(error)))
-            raise
-        await self._trail.result(event(SUCCESS, key_id=made.key_id, previous=made.previous_id))
-        _log.warning(
-            "key %s is older than %d days: new KEK %s", name or "(default)", self._rotation_days, made.key_id
-        )
-        return made
-
-    def _age_event(self, name: str, result: str, reason: str = "", **more: str) -> AuditEvent:
-        days = self._rotation_days
-        details: dict[str, Fact] = {"operation": "rotate", "key": name, "key_rotation_days": days, **more}
-        return AuditEvent("key_change", "rotate", f"kek:{name}", result, reason=reason, details=details)
 
     # -- rules -----------------------------------------------------------------------------------------------
 

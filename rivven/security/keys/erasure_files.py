@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -41,6 +42,7 @@ class ErasureFiles:
         self._files = files
         self._store = store
         self._keks = f"{store.path}/keks"
+        self._keks_changing = threading.Lock()
         self._certificates = f"{store.path}/certificates"
 
     # -- the running erasure ---------------------------------------------------------------------------------
@@ -112,19 +114,21 @@ class ErasureFiles:
 
     def remember_keks(self, found: Mapping[str, str]) -> dict[str, str]:
         """Add KEKs, durably; all of them. Raises KeyProviderError."""
-        known = self.keks()
-        if found.keys() <= known.keys():
-            return known
-        every = dict(list((known | dict(found)).items())[-KEKS_MAX:])
-        self._write_keks(every)
-        return every
+        with self._keks_changing:  # lists and rotations run on threads of their own: no change may be lost
+            known = self.keks()
+            if found.keys() <= known.keys():
+                return known
+            every = dict(list((known | dict(found)).items())[-KEKS_MAX:])
+            self._write_keks(every)
+            return every
 
     def forget_keks(self, gone: Collection[str]) -> None:
         """Remove destroyed KEKs, durably. Raises KeyProviderError."""
-        known = self.keks()
-        left = {kek: name for kek, name in known.items() if kek not in gone}
-        if len(left) < len(known):
-            self._write_keks(left)
+        with self._keks_changing:
+            known = self.keks()
+            left = {kek: name for kek, name in known.items() if kek not in gone}
+            if len(left) < len(known):
+                self._write_keks(left)
 
     def _write_keks(self, keks: dict[str, str]) -> None:
         payload = json.dumps(keks, separators=(",", ":")).encode()

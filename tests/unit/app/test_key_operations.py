@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
 
 from rivven.app import key_operations
 from rivven.app.key_operations import KeyOperations
-from rivven.audit.events import AuditEvent
-from rivven.audit.sinks import AuditUnavailable
 from rivven.errors import StorageFailed
 from rivven.security.keys import shredding
-from rivven.security.keys.erasure import ErasedPartition, ErasedSegment, partition_of
 from rivven.security.keys.erasure_certificate import verify
-from rivven.security.keys.erasure_files import ErasureFiles
-from rivven.security.keys.erasure_signing import ErasureSigning
-from rivven.security.keys.inventory import Stored
-from rivven.security.keys.keks import DAY_MS, Keks
 from rivven.security.keys.operations import (
     KeyOperationRefused,
     KeysBusy,
@@ -33,136 +22,7 @@ from rivven.security.keys.operations import (
     UnknownKeyThing,
 )
 from rivven.security.keys.provider import KeyProviderError, KeyRefused, ProviderUnavailable
-from rivven.security.keys.secrets import Secrets
-from rivven.tasks import Tasks
-from rivven.telemetry import Metrics
-from tests.unit.security.keys.key_world import World
-
-ORDERS, LOGS = UUID(int=1), UUID(int=2)
-
-
-class Topics:
-    """What the broker's side does, at once."""
-
-    def __init__(self, image: Any) -> None:
-        self.image = image
-        self.plain = False
-        self.strange = False
-        """Its newest segment is sealed under a key that nobody has."""
-
-    async def delete(self, topic_id: UUID) -> None:
-        self.image.topics = {name: one for name, one in self.image.topics.items() if one.topic_id != topic_id}
-
-    async def partitions(self, topic: Any) -> list[ErasedPartition]:
-        return [partition_of(0, self.plain, [ErasedSegment(0, 9, 90, None if self.plain else "aa")])]
-
-    async def begin_segments(self, topic: Any, known: Collection[bytes], now_ms: int) -> int:
-        return int(self.strange)
-
-    def size(self, topic: Any) -> Stored:
-        return Stored(0, 90 if topic.topic_id == ORDERS else 10)
-
-    async def sealed(self, topic: Any) -> tuple[dict[str | None, Stored], bool]:
-        return {None: Stored(1, 90)}, self.plain
-
-
-class Trail:
-    """Keeps what it is told; refuses when it is told to."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, str, str]] = []
-        self.refuses = False
-
-    def event(self, event: AuditEvent) -> None:
-        self.events.append((event.action, event.resource, event.result))
-
-    async def intent(self, event: AuditEvent) -> None:
-        if self.refuses:
-            raise AuditUnavailable("full")
-        self.event(event)
-
-    async def result(self, event: AuditEvent) -> None:
-        self.event(event)
-
-
-class Reencryptor:
-    """Is asked, and never gets anywhere."""
-
-    def __init__(self) -> None:
-        self.asked: list[UUID] = []
-
-    async def request(self, topic_id: UUID) -> Any:
-        self.asked.append(topic_id)
-        return self.progress(topic_id)
-
-    def progress(self, topic_id: UUID) -> Any:
-        if topic_id not in self.asked:
-            return None
-        return SimpleNamespace(done_bytes=1, left_bytes=2, finished=False, problem="")
-
-
-class Site:
-    """A disk, a provider and two topics; `process` is one life of the broker over them."""
-
-    def __init__(self, days: int = 0) -> None:
-        self.world = World()
-        self.world.clock.ms = 1_000 * DAY_MS
-        topics = {
-            name: SimpleNamespace(name=name, topic_id=topic_id, internal=name.startswith("__"))
-            for name, topic_id in (("orders", ORDERS), ("logs", LOGS), ("__own", UUID(int=3)))
-        }
-        self.image = SimpleNamespace(topics=topics, cluster_id="c")
-        self.topics = Topics(self.image)
-        self.trail = Trail()
-        self.reencryptor = Reencryptor()
-        self.days = days
-        self.encrypted = True
-        self.broker_values = {"delete.topic.enable": True}
-
-    def topic_config(self, topic: Any) -> Any:
-        return SimpleNamespace(encryption_enabled=self.encrypted, encryption_key="")
-
-    @asynccontextmanager
-    async def process(self, *hosted: UUID) -> AsyncIterator[KeyOperations]:
-        async with self.world.broker() as keys:
-            await keys.prepare(dict.fromkeys(hosted or (ORDERS, LOGS), ""))
-            files, store = self.world.files, self.world.store
-            kept = ErasureFiles(files, store)
-            tasks = Tasks()
-            self.secrets = Secrets(files, "/data", os.urandom, store, self.world.metadata_key.secrets_key())
-            metadata = SimpleNamespace(
-                image=self.image, topic_config=self.topic_config, broker_values=self.broker_values
-            )
-            self.keys = keys
-            self.metrics = Metrics()
-            made: Any = KeyOperations
-            operations: KeyOperations = made(
-                keks=Keks(self.world.provider, keys, self.world.metadata_key, kept),
-                topic_keys=keys,
-                files=kept,
-                signing=ErasureSigning(self.secrets, os.urandom),
-                audit_signing=None,
-                topics=self.topics,
-                metadata=metadata,
-                reencryptor=self.reencryptor,
-                trail=self.trail,
-                tasks=tasks,
-                clock=self.world.clock,
-                metrics=self.metrics,
-                rotation_days=self.days,
-            )
-            try:
-                yield operations
-            finally:
-                await tasks.cancel_all()
-
-    def fails(self, *calls: str, error: KeyProviderError | None = None) -> None:
-        failure = error or ProviderUnavailable("out of reach")
-        self.world.provider.failure = lambda call, _use: failure if call in calls else None
-
-    def metric(self, name: str) -> dict[tuple[str, ...], float]:
-        family = next(one for one in self.metrics.families() if one.name == name)
-        return {labels: one.value for labels, one in family.children()}  # type: ignore[union-attr]
+from tests.unit.app.key_site import LOGS, ORDERS, Site, states
 
 
 @pytest.fixture
@@ -174,10 +34,6 @@ async def ended(operations: KeyOperations) -> None:
     async with asyncio.timeout(10):
         while operations.running is not None:  # noqa: ASYNC110 - the end of an erasure is a state
             await asyncio.sleep(0.001)
-
-
-def states(site: Site) -> list[str]:
-    return [one.state for one in site.world.provider.describe("")]
 
 
 class TestShredding:
@@ -349,70 +205,6 @@ class TestShredding:
             with pytest.raises(KeyProviderError, match="moving"):
                 await operations.start()
             site.world.store.set_operation(None)
-
-
-class TestAge:
-    """`key_rotation_days`."""
-
-    async def test_a_key_that_is_too_old_is_replaced_once(self, site: Site) -> None:
-        site.days = 90
-        async with site.process() as operations:
-            made = site.world.provider.describe("")[0].created_ms
-            assert made is not None
-            site.world.clock.ms = made + 90 * DAY_MS - 1
-            assert await operations.rotate_old() == []
-            site.world.clock.ms = made + 90 * DAY_MS
-            [rotated] = await operations.rotate_old()
-            assert site.keys.kek_ids() == {rotated.key_id}
-            assert site.trail.events == [("rotate", "kek:", "intent"), ("rotate", "kek:", "success")]
-            assert states(site) == ["enabled", "enabled"]
-
-    async def test_what_a_crash_left_under_an_older_key_is_rewrapped(self, site: Site) -> None:
-        site.days = 90
-        async with site.process() as operations:
-            made = await operations.rotate("")
-            assert await operations.rotate_old() == []
-            assert site.keys.kek_ids() == {made.key_id}
-            assert await operations.rotate_old() == []
-
-    async def test_a_key_that_cannot_be_rotated_keeps_no_other_old(self, site: Site) -> None:
-        site.days = 1
-        async with site.process() as operations:
-            await operations.rotate("payments")
-            await site.keys.prepare({LOGS: "payments"})
-            site.world.clock.ms = 10**15
-            rotate = site.world.provider.rotate
-
-            def only_named(key: str) -> str:
-                if not key:
-                    raise KeyRefused("a key without an alias")
-                return rotate(key)
-
-            site.world.provider.rotate = only_named  # type: ignore[method-assign]
-            with pytest.raises(KeyRefused, match="without an alias"):
-                await operations.rotate_old()
-            assert [one.current for one in site.world.provider.describe("payments")] == [False, True]
-            wrapped = site.keys.stored()[LOGS].wrapped.key_id
-            assert wrapped == site.world.provider.current_id("payments")
-
-    async def test_what_cannot_be_recorded_is_not_done(self, site: Site) -> None:
-        site.days, site.trail.refuses = 1, True
-        async with site.process() as operations:
-            site.world.clock.ms = 10**15
-            with pytest.raises(AuditUnavailable):
-                await operations.rotate_old()
-            assert states(site) == ["enabled"]
-
-    async def test_a_failure_is_on_record(self, site: Site) -> None:
-        site.days = 1
-        async with site.process() as operations:
-            site.world.clock.ms = 10**15
-            site.fails("rotate")
-            with pytest.raises(ProviderUnavailable):
-                await operations.rotate_old()
-            assert site.trail.events[-1] == ("rotate", "kek:", "failure")
-            site.fails()
-            await operations.rotate("")
 
 
 class TestTheRest:

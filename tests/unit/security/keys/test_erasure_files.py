@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,11 @@ def test_a_damaged_list_is_refused_by_name(kept: ErasureFiles, tmp_path: Path) -
         path.write_bytes(content)
         with pytest.raises(KeyFileRefused, match="keks"):
             kept.keks()
+
+
+def test_keks_remembered_at_the_same_time_are_all_kept(kept: ErasureFiles) -> None:
+    """Lists and rotations remember on threads of their own."""
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda number: kept.remember_keks({f"k{number}": ""}), range(64)))
+        list(threads.map(lambda number: kept.forget_keks({f"k{number}"}), range(0, 64, 2)))
+    assert set(kept.keks()) == {f"k{number}" for number in range(1, 64, 2)}
