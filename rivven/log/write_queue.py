@@ -20,7 +20,7 @@ from rivven.log.files import VECTORS_MAX, Buffer, File
 from rivven.log.frame_buffers import FrameBuffers
 from rivven.log.host import Host
 from rivven.log.producers import ProducerEntry
-from rivven.log.sealing import SEGMENT_HEADER_BYTES, seal_into
+from rivven.log.sealing import SEGMENT_HEADER_BYTES, new_nonces, seal_into
 from rivven.log.segment import Segment
 
 
@@ -63,20 +63,22 @@ class Queued:
         self.segment_before = (-1, -1, 0)
         """The segment's largest timestamp, its offset, and unindexed bytes before this batch."""
 
-    def stored(self, frames: FrameBuffers) -> Buffer:
-        """What goes into the file, sealed when first asked for: on the thread that writes it."""
-        if self.seal is None:
-            return self.buffer
-        if self._stored is None:
-            header, sealer = self.seal
-            stored = frames.take(self.size)
-            if self.position == 0:
-                stored[:SEGMENT_HEADER_BYTES] = header.encode()
-            frame = stored if self.position else stored[SEGMENT_HEADER_BYTES:]
-            position = self.position or SEGMENT_HEADER_BYTES
-            self.plain = seal_into(sealer, header, position, self.buffer, frame)
-            self._stored = stored
-        return self._stored
+    @property
+    def stored(self) -> Buffer:
+        """What goes into the file, once it is sealed."""
+        return self.buffer if self._stored is None else self._stored
+
+    def seal_with(self, frames: FrameBuffers, nonce: bytes) -> None:
+        """On the thread that writes it, right before."""
+        assert self.seal is not None
+        header, sealer = self.seal
+        stored = frames.take(self.size)
+        if self.position == 0:
+            stored[:SEGMENT_HEADER_BYTES] = header.encode()
+        frame = stored if self.position else stored[SEGMENT_HEADER_BYTES:]
+        position = self.position or SEGMENT_HEADER_BYTES
+        self.plain = seal_into(sealer, header, position, self.buffer, frame, nonce)
+        self._stored = stored
 
     def written(self, frames: FrameBuffers) -> None:
         """It is in the file; the sealed copy is not needed any more."""
@@ -126,13 +128,13 @@ def write_all(cache: FileCache, frames: FrameBuffers, batches: Sequence[Queued])
 
 def write_one(file: File, frames: FrameBuffers, batch: Queued) -> None:
     """Write one batch. Raises WriteFailed."""
-    stored = batch.stored(frames)
+    _seal([batch], frames)
     try:
-        written = file.write((stored,), batch.position)
+        written = file.write((batch.stored,), batch.position)
     except OSError as error:
         raise _cut_back(file, batch.position, error, 0) from error
     if written != batch.size:
-        _finish(file, frames, [batch], written, 0)
+        _finish(file, [batch], written, 0)
     batch.written(frames)
 
 
@@ -150,18 +152,25 @@ def _together(batches: Sequence[Queued], start: int) -> list[Queued]:
 
 def _write_group(file: File, frames: FrameBuffers, group: list[Queued], done: int) -> None:
     size = sum(batch.size for batch in group)
+    _seal(group, frames)
     try:
-        written = file.write([batch.stored(frames) for batch in group], group[0].position)
+        written = file.write([batch.stored for batch in group], group[0].position)
     except OSError as error:
         raise _cut_back(file, group[0].position, error, done) from error
     if written != size:
-        _finish(file, frames, group, written, done)
+        _finish(file, group, written, done)
 
 
-def _finish(file: File, frames: FrameBuffers, group: list[Queued], written: int, done: int) -> None:
+def _seal(group: list[Queued], frames: FrameBuffers) -> None:
+    if group[0].seal is not None:  # of one segment, and so all or none
+        for batch, nonce in zip(group, new_nonces(len(group)), strict=True):
+            batch.seal_with(frames, nonce)
+
+
+def _finish(file: File, group: list[Queued], written: int, done: int) -> None:
     """The write was short: go on with the rest. Every turn writes a byte at least, or fails."""
     start = group[0].position
-    rest = memoryview(b"".join(batch.stored(frames) for batch in group))
+    rest = memoryview(b"".join(batch.stored for batch in group))
     while written < len(rest):
         try:
             more = file.write((rest[written:],), start + written)
