@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from rivven.api.context import RequestContext
 from rivven.api.rules import Filter
 from rivven.errors import ErrorCode, RivvenError
+from rivven.metadata.topic_names import name_problem
 from rivven.protocol import messages as m
 from rivven.protocol.metadata_cache import SharedTopic
 from rivven.protocol.schema import NULL_UUID
@@ -120,6 +121,9 @@ class MetadataHandler:
             return _Topic(error_code=ErrorCode.TOPIC_AUTHORIZATION_FAILED, name=name)
         topic = image.topics.get(name)
         if topic is None:
+            if name_problem(name) is not None:
+                # Said at once: clients ask for a topic that may yet come again and again until they time out.
+                return _Topic(error_code=ErrorCode.INVALID_TOPIC_EXCEPTION, name=name)
             if self._auto_create is None or not request.allow_auto_topic_creation:
                 return _Topic(error_code=ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, name=name)
             if not (

@@ -24,6 +24,7 @@ from rivven.records.limits import NO_LIMITS, RecordLimits
 from rivven.records.validation import (
     may_open_inline,
     needs_opening,
+    oldest_allowed,
     open_and_validate,
     target_codec,
     validate_produce,
@@ -151,7 +152,9 @@ class ProduceHandler:
         header = validate_produce(
             records, api_version=context.api_version, config=config, now_ms=context.now_ms
         )
-        off_loop = needs_opening(header, config, self._limits) and not self._open_now(records, header, config)
+        off_loop = needs_opening(header, config, self._limits) and not self._open_now(
+            records, header, config, context.now_ms
+        )
         pending.outstanding += 1
         pending.entries[id(entry)] = entry
         if off_loop:
@@ -180,7 +183,7 @@ class ProduceHandler:
     ) -> None:
         """Open the batch in a worker, then append in the turn it holds (a failed one lets the next go on)."""
         try:
-            view = await self._open(records, header, partition.log.config)
+            view = await self._open(records, header, partition.log.config, context.now_ms)
             new_header = parse_header(view)
         except RivvenError as error:
             failure = error
@@ -191,18 +194,22 @@ class ProduceHandler:
         else:
             turn.run(lambda: self._append(pending, partition, view, new_header, context, acks, entry))
 
-    def _open_now(self, records: memoryview, header: BatchHeader, config: TopicConfig) -> bool:
+    def _open_now(self, records: memoryview, header: BatchHeader, config: TopicConfig, now_ms: int) -> bool:
         """Check a small plain batch here and now; False when it needs a worker. Raises RivvenError."""
         if not may_open_inline(header, config):
             return False
-        open_and_validate(records, config.compacted, None, config.max_message_bytes, self._limits)
+        oldest_ms = oldest_allowed(config, now_ms)
+        open_and_validate(records, config.compacted, None, config.max_message_bytes, self._limits, oldest_ms)
         return True
 
-    async def _open(self, records: memoryview, header: BatchHeader, config: TopicConfig) -> memoryview:
+    async def _open(
+        self, records: memoryview, header: BatchHeader, config: TopicConfig, now_ms: int
+    ) -> memoryview:
         """The batch to append: the client's own, or rewritten in the topic's codec."""
         codec = target_codec(header, config)
         limits = None if self._limits is None else tuple(self._limits)
-        arguments = (config.compacted, codec, config.max_message_bytes, limits)
+        oldest_ms = oldest_allowed(config, now_ms)
+        arguments = (config.compacted, codec, config.max_message_bytes, limits, oldest_ms)
         rewritten = await self._workers.run("open_and_validate", records, *arguments)
         return records if rewritten is None else memoryview(bytearray(rewritten))
 

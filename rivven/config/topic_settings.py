@@ -122,7 +122,8 @@ TOPIC_SETTINGS: dict[str, Setting] = table(
         default=LONG_MAX,
         minimum=0,
         synonym="log.message.timestamp.before.max.ms",
-        doc="How far a record's timestamp may lie in the past (message.timestamp.type=CreateTime).",
+        doc="How far a record's timestamp may lie in the past (message.timestamp.type=CreateTime); a bound "
+        "opens every batch.",
     ),
     Setting(
         name="message.timestamp.type",

@@ -1,9 +1,10 @@
 """What the broker checks of a produced batch before it is appended. Pure; changes no bytes in place.
 
 `validate_produce` reads the 61-byte header and the CRC only and is all that an ordinary batch meets. Where
-`needs_opening` says so (compacted topics, another compression.type, limits on records), `open_and_validate`
-looks at the records; it loops over them and runs in a worker process unless `may_open_inline` allows the
-loop. Codes follow Kafka's broker: framing and CRC 2, shape 87, size 10, codec 76, timestamps 32.
+`needs_opening` says so (compacted topics, another compression.type, an oldest timestamp, limits on records),
+`open_and_validate` looks at the records; it loops over them and runs in a worker process unless
+`may_open_inline` allows the loop. Codes follow Kafka's broker: framing and CRC 2, shape 87, size 10, codec
+76, timestamps 32.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from crc32c import crc32c
 
+from rivven.config.settings import LONG_MAX
 from rivven.config.topic_settings import TopicConfig
 from rivven.errors import CorruptMessage, ErrorCode, InvalidRecord, RivvenError
 from rivven.records.batch import (
@@ -70,7 +72,8 @@ def validate_produce(
     """Check one produced partition entry, which must be exactly one v2 batch; returns its header.
 
     Raises CorruptMessage (framing, CRC), InvalidRecord (shape), BatchTooLarge, UnsupportedCodec and
-    TimestampOutOfRange. Timestamps are checked by the header's base and maximum, not record by record.
+    TimestampOutOfRange. Timestamps are checked by the header's base and maximum; the header does not say
+    which is the oldest, so that is `open_and_validate`'s where the topic has a bound (`oldest_allowed`).
     """
     header = _parse(records)
     base_offset, length, _, _, crc, attributes, last_delta, base_timestamp, max_timestamp = header[:9]
@@ -128,11 +131,20 @@ def _check_timestamps(base: int, maximum: int, config: TopicConfig, now_ms: int)
         raise TimestampOutOfRange(
             f"timestamp {max(base, maximum)} is more than {config.message_timestamp_after_max_ms} ms ahead"
         )
-    oldest = now_ms - config.message_timestamp_before_max_ms
+    oldest = oldest_allowed(config, now_ms)
+    if oldest is None:
+        return
     if (base < oldest and base != NO_TIMESTAMP) or (maximum < oldest and maximum != NO_TIMESTAMP):
         raise TimestampOutOfRange(
             f"timestamp {min(base, maximum)} is more than {config.message_timestamp_before_max_ms} ms old"
         )
+
+
+def oldest_allowed(config: TopicConfig, now_ms: int) -> int | None:
+    """The oldest timestamp a producer may give a record now; None where every one is taken."""
+    if config.log_append_time or config.message_timestamp_before_max_ms == LONG_MAX:
+        return None
+    return now_ms - config.message_timestamp_before_max_ms
 
 
 def target_codec(header: BatchHeader, config: TopicConfig) -> int | None:
@@ -145,7 +157,12 @@ def target_codec(header: BatchHeader, config: TopicConfig) -> int | None:
 
 def needs_opening(header: BatchHeader, config: TopicConfig, limits: RecordLimits | None = None) -> bool:
     """Whether `open_and_validate` must see the batch before it may be appended."""
-    return limits is not None or config.compacted or target_codec(header, config) is not None
+    return (
+        limits is not None
+        or config.compacted
+        or target_codec(header, config) is not None
+        or (config.message_timestamp_before_max_ms != LONG_MAX and not config.log_append_time)
+    )
 
 
 def may_open_inline(header: BatchHeader, config: TopicConfig) -> bool:
@@ -164,15 +181,16 @@ def open_and_validate(
     codec: int | None,
     max_message_bytes: int,
     limits: tuple[Any, ...] | None = None,
+    oldest_ms: int | None = None,
     inflate_limit: int = INFLATE_BYTES_MAX,
 ) -> bytearray | None:
     """Look into a batch that `validate_produce` has accepted; plain arguments, so that a worker can run it.
 
     With `compacted`, every record must parse, have consecutive offsets and a key. `limits` are the members
-    of `RecordLimits`, which no record may exceed. With `codec`, the
-    records are rewritten in that codec: offsets, producer fields, sequence and timestamps stay, and the
-    new batch is returned; otherwise None. Raises InvalidRecord (with `record_errors`), BatchTooLarge when
-    the result is above max.message.bytes, and InflateLimitExceeded.
+    of `RecordLimits`, which no record may exceed. No record may have a timestamp before `oldest_ms`. With
+    `codec`, the records are rewritten in that codec: offsets, producer fields, sequence and timestamps stay,
+    and the new batch is returned; otherwise None. Raises InvalidRecord (with `record_errors`),
+    TimestampOutOfRange, BatchTooLarge when the result is above max.message.bytes, and InflateLimitExceeded.
     """
     header = parse_header(batch)
     try:
@@ -181,6 +199,8 @@ def open_and_validate(
             _check_keys(header, body)
         if limits is not None:
             check_limits(header, body, RecordLimits(*limits))
+        if oldest_ms is not None:
+            _check_ages(header, body, oldest_ms)
     except RecordsUnreadable as error:
         if error.code is not ErrorCode.INVALID_RECORD:
             raise
@@ -206,3 +226,13 @@ def _check_keys(header: BatchHeader, body: bytes) -> None:
             errors.append((index, "a record without a key in a compacted topic"))
     if errors:
         raise InvalidRecord("a compacted topic needs a key in every record", tuple(errors))
+
+
+def _check_ages(header: BatchHeader, body: bytes, oldest_ms: int) -> None:
+    base = header.base_timestamp
+    for index, span in enumerate(batch_spans(header, body)):
+        timestamp = base + span.timestamp_delta
+        if timestamp < oldest_ms and timestamp != NO_TIMESTAMP:
+            raise TimestampOutOfRange(
+                f"record {index}: timestamp {timestamp} is before {oldest_ms}, the oldest the topic takes now"
+            )

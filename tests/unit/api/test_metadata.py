@@ -82,6 +82,16 @@ async def test_a_topic_is_created_once_where_client_and_rights_allow(asked: Aske
     assert bad.error_code == E.INVALID_TOPIC_EXCEPTION
 
 
+async def test_a_name_no_topic_can_have_is_told_at_once(asked: Asked) -> None:
+    for name in ("", ".", "with space", "a" * 250):
+        for auto in (False, True):
+            (answered,) = await asked.topics(name, auto=auto)
+            assert (answered.error_code, answered.name) == (E.INVALID_TOPIC_EXCEPTION, name)
+        (denied,) = await asked.topics(name, authorizer=DenyAll())
+        assert denied.error_code == E.TOPIC_AUTHORIZATION_FAILED
+    assert asked.created == []
+
+
 class MayOnlyDescribe:
     """Describe on topics and nothing else."""
 

@@ -13,8 +13,10 @@ from rivven.records.batch import Record, build_batch, crc_matches, parse_header,
 from rivven.records.compression import CODECS, GZIP, LZ4, NONE, SNAPPY, ZSTD, compress
 from rivven.records.validation import (
     RECORD_ERRORS_MAX,
+    TimestampOutOfRange,
     may_open_inline,
     needs_opening,
+    oldest_allowed,
     open_and_validate,
     target_codec,
     validate_produce,
@@ -169,6 +171,31 @@ def test_no_timestamp_is_fine_and_the_default_window_is_an_hour_ahead() -> None:
 
 def test_log_append_time_ignores_the_clients_times() -> None:
     accept(batch(timestamp=NOW * 2), TopicConfig(message_timestamp_type="LogAppendTime"))
+
+
+def test_a_bound_on_age_holds_for_every_record() -> None:
+    """Header fields give the first and the largest timestamp; the oldest may be any other."""
+    window = TopicConfig(message_timestamp_before_max_ms=1000)
+    oldest = oldest_allowed(window, NOW)
+    assert oldest == NOW - 1000
+    for middle, refused in ((NOW - 1001, True), (NOW - 1000, False), (-1, False)):
+        for codec in (NONE, ZSTD):
+            times = (NOW, middle, NOW)
+            data = build_batch([Record(i, at, b"k", b"v") for i, at in enumerate(times)], codec=codec)
+            accept(data, window)  # as far as its header goes
+            assert needs_opening(parse_header(data), window)
+            if refused:
+                with pytest.raises(TimestampOutOfRange, match="record 1"):
+                    open_and_validate(data, False, None, 1 << 20, None, oldest)
+            else:
+                assert open_and_validate(data, False, None, 1 << 20, None, oldest) is None
+
+
+def test_no_bound_on_age_without_one_or_with_the_brokers_own_times() -> None:
+    assert oldest_allowed(TopicConfig(), NOW) is None
+    stamped = TopicConfig(message_timestamp_before_max_ms=1000, message_timestamp_type="LogAppendTime")
+    assert oldest_allowed(stamped, NOW) is None
+    assert not needs_opening(parse_header(batch()), stamped)
 
 
 def test_what_needs_opening() -> None:
