@@ -67,7 +67,7 @@ def build_chain(
             metadata.image,
             metadata.image.version,
             roles.version,
-            policies and policies.version,
+            policies and policies.stamp,
         ),
         engine_failed=lambda name, error: _log.error("authorizer %s failed", name, exc_info=error),
     )

@@ -160,7 +160,7 @@ def start_shadow(
         stamp=lambda: (
             live.version,
             settings.roles.version,
-            policies and policies.version,
+            policies and policies.stamp,
             acl and acl.version,
         ),
         engine_failed=lambda name, error: _log.error("the candidate's %s failed", name, exc_info=error),

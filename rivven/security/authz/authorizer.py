@@ -36,7 +36,7 @@ class Subject:
 
     `scope` is a ceiling on whatever else would be allowed, None without one. `client_id` is what the client
     says of itself: never a reason to trust it. `key` identifies everything that address- and name-based rules
-    can depend on; caches use it.
+    can depend on, `session_key` everything at all; caches use them.
     """
 
     principal: Principal
@@ -48,10 +48,14 @@ class Subject:
     client_id: str = ""
     scope: tuple[str, ...] | None = None
     key: tuple[str, ...] = field(init=False, compare=False, repr=False, default=())
+    session_key: tuple[object, ...] = field(init=False, compare=False, repr=False, default=())
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "host", canonical_host(self.host))
-        object.__setattr__(self, "key", (str(self.principal), self.host, *self.groups))
+        key = (str(self.principal), self.host, *self.groups)
+        object.__setattr__(self, "key", key)
+        way_in = (self.listener, self.mechanism, self.tls, self.client_id)
+        object.__setattr__(self, "session_key", (key, self.scope, *way_in))
 
 
 class Action(NamedTuple):

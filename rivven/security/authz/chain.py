@@ -5,8 +5,8 @@ no opinion everywhere refuses, whatever the order of the engines. What would be 
 too - must last fit the scope of the token that came with it. An engine that fails or answers another number
 of questions than it was asked has denied.
 
-Engines cache, and know when their answers become stale. The chain remembers what its `steady` engines say
-together, if a stamp tells it when anything has changed, and asks the others each time.
+Engines cache, and know when their answers become stale. The chain remembers what its `steady` and `settled`
+engines say together, if a stamp tells it when anything has changed, and asks the others each time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SCOPE = "scope"
 """The name under which a token's scope appears as an engine in decisions."""
 
 KNOWN_MAX = 65_536
-"""Remembered decisions. Names come from clients, so the memory must end somewhere."""
+"""Remembered decisions and whom they are about. Names come from clients, so the memory must end somewhere."""
 
 _ALLOW, _DENY = Verdict.ALLOW, Verdict.DENY
 """Found by name once: members of an Enum are looked up by Python code."""
@@ -75,9 +75,10 @@ EngineFailed = Callable[[str, Exception], None]
 class AuthorizerChain:
     """Itself an `Authorizer`. `engines` maps the name an engine has in the configuration to the engine.
 
-    `stamp` gives a value that differs after any change of rules, roles, users, policies or topics; `version`
-    rises when it does. An engine with a true attribute `steady` answers by nothing but the subject's key, the
-    action and what the stamp covers.
+    `stamp` gives a value that differs after any change of rules, roles, users, policies or topics, and in
+    another hour where policies ask for the time; `version` rises when it does. An engine with a true
+    attribute `steady` answers by nothing but the subject's key, the action and what the stamp covers; one
+    with a true attribute `settled` by all of the subject, the action and what the stamp covers.
     """
 
     def __init__(
@@ -93,15 +94,19 @@ class AuthorizerChain:
         self.engines = dict(engines)
         self.super_users = frozenset(super_users)
         self.observer: DecisionObserver = observer or Unobserved()
-        steady = {name for name, engine in self.engines.items() if getattr(engine, "steady", False)}
-        self._pairs = tuple(sorted(self.engines.items(), key=lambda pair: pair[0] not in steady))
-        remembered = len(steady) if stamp is not None else 0
-        self._steady, self._others = self._pairs[:remembered], self._pairs[remembered:]
+        settled = {name for name, engine in self.engines.items() if getattr(engine, "settled", False)}
+        lasting = settled | {
+            name for name, engine in self.engines.items() if getattr(engine, "steady", False)
+        }
+        self._pairs = tuple(sorted(self.engines.items(), key=lambda pair: pair[0] not in lasting))
+        remembered = len(lasting) if stamp is not None else 0
+        self._lasting, self._others = self._pairs[:remembered], self._pairs[remembered:]
+        self._by_session = bool(settled)
         self._ceiling = ceiling
         self._stamp: Callable[[], Hashable] = stamp or tuple
         self._stamped: Hashable = self._stamp()
         self._version = 1
-        self._known: dict[tuple[str, ...], dict[tuple[str, int], Decision]] = {}
+        self._known: dict[tuple[object, ...], dict[tuple[str, int], Decision]] = {}
         self._known_count = 0
         self._engine_failed = engine_failed
 
@@ -164,7 +169,7 @@ class AuthorizerChain:
         if subject.key[0] in self.super_users:
             decision = _SUPER_USER
         else:
-            known = self._recalled(subject, action) if self._steady else None
+            known = self._recalled(subject, action) if self._lasting else None
             if known is not None and (not self._others or known.verdict is _DENY):
                 decision = known
             elif known is not None and known.verdict is _ALLOW:
@@ -176,27 +181,37 @@ class AuthorizerChain:
     def _recalled(self, subject: Subject, action: Action) -> Decision:
         if self._stamp() != self._stamped:
             self._refresh()
-        known = self._known.get(subject.key)
+        who = subject.session_key if self._by_session else subject.key
+        known = self._known.get(who)
         if known is None:
-            known = self._known[subject.key] = {}
+            known = self._of_another(who)
         operation, resource_type, name = action
         # One number for both: members of an Enum are hashed by Python code, which would take half the time.
         key = (name, resource_type << 8 | operation)
         decision = known.get(key)
         if decision is None:
-            decision = self._combined(self._steady, subject, action)
+            decision = self._combined(self._lasting, subject, action)
             if decision.verdict is not _DENY or decision.rule:  # not what an engine's failure denied
-                self._known_count += 1
-                if self._known_count > KNOWN_MAX:
-                    self._forget()
+                self._count()
                 known[key] = decision
         return decision
+
+    def _of_another(self, who: tuple[object, ...]) -> dict[tuple[str, int], Decision]:
+        """Where decisions about somebody new are remembered; counts as one, for clients choose their ids."""
+        self._count()
+        made = self._known[who] = {}
+        return made
+
+    def _count(self) -> None:
+        if self._known_count >= KNOWN_MAX:
+            self._forget()
+        self._known_count += 1
 
     def _unless_denied(self, subject: Subject, action: Action, granted: Decision) -> Decision:
         """What is granted already, unless an engine that is asked each time denies it.
 
-        The way of nearly every request where policies are loaded, so written out: `_combined` takes
-        1 µs more.
+        The way of nearly every request where an engine of somebody else's is asked, so written out:
+        `_combined` takes 1 µs more.
         """
         actions = (action,)
         for name, engine in self._others:

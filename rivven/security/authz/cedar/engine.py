@@ -67,6 +67,8 @@ class Rules:
     def __init__(self, book: PolicyBook) -> None:
         actions = binding.action_entities(book.schema)
         self.book = book
+        self.timed = bool(book.context & OF_TIME)
+        """Whether an answer may be another in another hour."""
         self.exact = Evaluator({name: policy.json for name, policy in book.policies.items()}, actions)
         blind = {name: without_resource(policy.json) for name, policy in book.policies.items()}
         self.blind = Evaluator({name: rule for name, rule in blind.items() if rule is not None}, actions)
@@ -159,7 +161,6 @@ class _Memory:
         self.rules = rules
         self.version = memberships.version
         self.hour = now_ms // HOUR_MS
-        self.timed = bool(rules.book.context & OF_TIME)
         self._memberships = memberships
         self._mentioned = [name for name in _OF_SESSION if name in rules.book.context]
         told = [_OF_SESSION[name] for name in self._mentioned]
@@ -237,6 +238,9 @@ def _is_address(text: str) -> bool:
 class CedarAuthorizer:
     """Decides by the rules `source` has at the moment. Belongs to the event loop."""
 
+    settled = True
+    """For a chain whose stamp covers the hour where policies ask for it (`PolicyStore.stamp`)."""
+
     def __init__(
         self, source: Callable[[], Rules], memberships: Memberships, now_ms: Callable[[], int]
     ) -> None:
@@ -282,7 +286,7 @@ class CedarAuthorizer:
         if (
             memory.rules is not self._source()
             or memory.version != self._memberships.version
-            or (memory.timed and memory.hour != self._now_ms() // HOUR_MS)
+            or (memory.rules.timed and memory.hour != self._now_ms() // HOUR_MS)
         ):
             memory = self._memory = _Memory(self._source(), self._memberships, self._now_ms())
         return memory

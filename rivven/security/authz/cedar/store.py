@@ -15,7 +15,7 @@ from typing import Protocol
 from rivven.clock import Clock
 from rivven.security.authz.cedar.binding import CedarRefused
 from rivven.security.authz.cedar.book import PoliciesRefused, PolicyProblem
-from rivven.security.authz.cedar.engine import Rules
+from rivven.security.authz.cedar.engine import HOUR_MS, Rules
 from rivven.security.authz.cedar.linter import lint
 from rivven.security.authz.cedar.policies import load_policies, load_schema, policy_files
 from rivven.watched_files import WatchedFiles
@@ -60,6 +60,12 @@ class PolicyStore:
     def rules(self) -> Rules:
         """The policies in force."""
         return self._rules
+
+    @property
+    def stamp(self) -> tuple[int, int]:
+        """Another value whenever the same question may have another answer: the version, and the hour where
+        policies ask for the time."""
+        return self.version, self._clock.now_ms() // HOUR_MS if self._rules.timed else 0
 
     async def watch(self) -> None:
         """Follow the directory until cancelled."""

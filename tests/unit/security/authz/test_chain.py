@@ -181,12 +181,77 @@ def test_joined_decisions_are_remembered_until_the_stamp_changes() -> None:
     for _ in range(3):
         assert chain.decide(ALICE, ORDERS).allowed
     assert [len(engine.asked) for engine in engines.values()] == [1, 1]
+    chain.decide(replace(ALICE, listener="another", client_id="app", tls=True), ORDERS)
+    assert len(engines["a"].asked) == 1, "steady engines do not look at how somebody came in"
     chain.decide(replace(ALICE, host="10.0.0.2"), ORDERS)
     chain.decide(ALICE, ORDERS._replace(operation=WRITE))
     assert len(engines["a"].asked) == 3, "another address and another operation are other questions"
     stamp[0] = 1
     chain.decide(ALICE, ORDERS)
     assert len(engines["a"].asked) == 4
+
+
+class Settled(AllowAll):
+    """Says of itself that it answers by all of the subject."""
+
+    settled = True
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"principal": Principal("User", "bob")},
+        {"host": "10.0.0.2"},
+        {"listener": "another"},
+        {"groups": ("g",)},
+        {"mechanism": "PLAIN"},
+        {"tls": True},
+        {"client_id": "app"},
+        {"scope": ("orders",)},
+    ],
+    ids=lambda value: next(iter(value)),
+)
+def test_settled_engines_are_asked_anew_about_whoever_differs(other: dict[str, object]) -> None:
+    engines = {"settled": Settled(), "steady": Steady()}
+    chain = AuthorizerChain(engines, (), OneTopic(), stamp=lambda: 0)
+    for _ in range(3):
+        assert chain.decide(ALICE, ORDERS).allowed
+    assert [len(engine.asked) for engine in engines.values()] == [1, 1]
+    another = replace(ALICE, **other)  # type: ignore[arg-type]
+    for _ in range(3):
+        assert chain.decide(another, ORDERS).allowed
+    assert [len(engine.asked) for engine in engines.values()] == [2, 2]
+
+
+def test_without_a_stamp_settled_engines_are_asked_each_time() -> None:
+    engine = Settled()
+    chain = AuthorizerChain({"it": engine})
+    chain.decide(ALICE, ORDERS)
+    chain.decide(ALICE, ORDERS)
+    assert len(engine.asked) == 2
+
+
+def test_what_settled_engines_say_is_remembered_and_the_others_are_asked_each_time() -> None:
+    settled = Settled()
+    turns = (Verdict.NO_OPINION, Verdict.DENY, Verdict.ALLOW)
+    chain = AuthorizerChain({"turning": Turning(*turns), "settled": settled}, stamp=lambda: 0)
+    assert [chain.decide(ALICE, ORDERS).allowed for _ in turns] == [True, False, True]
+    assert len(settled.asked) == 1
+
+
+def test_clients_that_change_their_ids_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nothing about them is worth remembering."""
+    monkeypatch.setattr(chain_module, "KNOWN_MAX", 50)
+
+    class Failing(Settled):
+        def authorize(self, subject: Subject, actions: Sequence[Action]) -> list[Decision]:
+            raise RuntimeError
+
+    for engine in (Settled(), Failing()):
+        chain = AuthorizerChain({"it": engine}, stamp=lambda: 0)
+        for number in range(200):
+            chain.decide(replace(ALICE, client_id=f"c{number}"), ORDERS)
+            assert len(chain._known) + sum(map(len, chain._known.values())) <= 50
 
 
 class Turning(Silent):

@@ -37,11 +37,12 @@ async def test_a_change_a_new_file_and_a_removal_come_into_force(tmp_path: Path)
     told = Told()
     write(tmp_path, PERMIT.format("one"))
     policies = store(tmp_path, told)
-    before = policies.rules
+    before, stamps = policies.rules, {policies.stamp}
     assert not await policies.look_once()
     write(tmp_path, PERMIT.format("two"))
     assert await policies.look_once()
     assert ids(policies) == ["two"]
+    assert policies.stamp not in stamps
     write(tmp_path, PERMIT.format("three"), "b.cedar")
     await policies.look_once()
     assert ids(policies) == ["three", "two"]
@@ -52,6 +53,21 @@ async def test_a_change_a_new_file_and_a_removal_come_into_force(tmp_path: Path)
     assert policies.rules is not before
     assert told.loaded == [(1, 3_600_000), (1, 3_600_000), (2, 3_600_000), (1, 3_600_000)]
     assert told.failed == 0
+
+
+def test_the_stamp_covers_the_hour_where_policies_ask_for_it(tmp_path: Path) -> None:
+    clock = Standing(1)
+    for name, condition, timed in (
+        ("tls", "context.tls", False),
+        ("hour", "context.hour < 9", True),
+        ("weekday", "context.weekday < 6", True),
+    ):
+        write(tmp_path / name, f'@id("x") permit(principal, action, resource) when {{ {condition} }};')
+        policies = PolicyStore(tmp_path / name, None, Told(), clock)
+        before = policies.stamp
+        assert policies.stamp == before
+        clock.hour += 1
+        assert (policies.stamp != before) is timed
 
 
 @pytest.mark.parametrize(
