@@ -97,11 +97,16 @@ class StorageMetrics(Registry):
         self._waiting_topics.source, self._data_keys.source = waiting_topics, data_keys
 
     def watch_key_work(
-        self, done: Callable[[], float], left: Callable[[], float], erasing: Callable[[], float]
+        self,
+        done: Callable[[], float],
+        left: Callable[[], float],
+        erasing: Callable[[], float],
+        waiting: Callable[[], float],
     ) -> None:
-        """Where re-encrypted bytes, bytes still to re-encrypt, and whether a topic is being shredded are
-        read."""
-        self._reencrypted.source, self._to_reencrypt.source, self._erasing.source = done, left, erasing
+        """Where re-encrypted bytes, bytes still to re-encrypt, whether a topic is being shredded, and whether
+        that waits are read."""
+        self._reencrypted.source, self._to_reencrypt.source = done, left
+        self._erasing.source, self._erasing_waits.source = erasing, waiting
 
     # --- definitions ----------------------------------------------------------------------------------------
 
@@ -153,6 +158,10 @@ class StorageMetrics(Registry):
             "rivven_reencryption_left_bytes", "Bytes of topics in re-encryption that are left."
         )
         self._erasing = self._read_gauge("rivven_erasures_running", "1 while a topic is being shredded.")
+        self._erasing_waits = self._read_gauge(
+            "rivven_erasures_waiting",
+            "1 while shredding comes no further and is tried again; `rivven keys list` says why.",
+        )
 
     def _define_compaction(self) -> None:
         self._compaction: dict[str, Gauge] = {}

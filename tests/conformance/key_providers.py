@@ -134,6 +134,7 @@ class Conformance:
         assert [one.key_id for one in described][-3:] == ids
         assert [one.key_id for one in described if one.current] == [ids[-1]]
         assert {one.state for one in described[-3:]} == {"enabled"}
+        assert {provider.state(one.key_id) for one in described[-3:]} == {"enabled"}
         now_ms = time.time_ns() // 1_000_000
         for one in described:
             assert one.created_ms is None or abs(now_ms - one.created_ms) < 86_400_000
@@ -156,6 +157,7 @@ class Conformance:
         states = {one.key_id: one.state for one in provider.describe("")}
         gone = "destroyed" if destruction.complete else "pending-destruction"
         assert states.get(old_id, "destroyed") == gone
+        assert provider.state(old_id) == gone
 
     def test_an_outage_is_told_from_a_refusal_and_ends(self, subject: Subject) -> None:
         provider = subject.provider
@@ -166,6 +168,7 @@ class Conformance:
             subject.refused(ProviderUnavailable, lambda: provider.unwrap(wrapped, CONTEXT))
             subject.refused(ProviderUnavailable, lambda: provider.rotate(""))
             subject.refused(ProviderUnavailable, lambda: provider.describe(""))
+            subject.refused(ProviderUnavailable, lambda: provider.state(key_id))
         assert provider.current_id("") == key_id, "a rotation that failed changed nothing"
         assert provider.unwrap(wrapped, CONTEXT) == PLAIN
 

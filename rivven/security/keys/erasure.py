@@ -107,6 +107,11 @@ class Erasure:
         """The KEKs that must wrap nothing before any of them is destroyed."""
         return frozenset(one.key_id for one in self.old_keks)
 
+    @property
+    def only_destroys(self) -> bool:
+        """Whether all that is left is to destroy the old KEKs and to write the certificate."""
+        return self.step in (Step.REWRAPPED, Step.DESTROYED)
+
     def ids_of(self, name: str) -> frozenset[str]:
         """The old KEKs of one named key."""
         return frozenset(one.key_id for one in self.old_keks if one.name == name)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from struct import Struct
 from typing import Final
 
-from rivven.security.keys.provider import KeyGone, KeyRefused
+from rivven.security.keys.provider import KekState, KeyGone, KeyRefused
 
 KEY_BYTES: Final = 32
 SALT_BYTES: Final = 16
@@ -50,6 +50,11 @@ class Kek:
     created_ms: int
     destroyed: bool
     key: bytearray = field(repr=False)
+
+    @property
+    def state(self) -> KekState:
+        """As a provider says it."""
+        return "destroyed" if self.destroyed else "enabled"
 
     def wipe(self) -> None:
         """Overwrite the key in memory."""

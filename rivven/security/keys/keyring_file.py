@@ -37,6 +37,7 @@ from rivven.security.keys.provider import (
     PLAIN_BYTES_MAX,
     Destruction,
     KekInfo,
+    KekState,
     KeyGone,
     KeyMismatch,
     KeyRefused,
@@ -127,15 +128,17 @@ class KeyringFile:
             keyring.destroy(key_id)
         return Destruction(complete=True)
 
+    def state(self, key_id: str) -> KekState:
+        with self._reading() as keyring:
+            kek = keyring.find(key_id)
+            if kek is None:
+                raise KeyGone(f"{self._path}: has no key {key_id}")
+            return kek.state
+
     def describe(self, key: str) -> list[KekInfo]:
         with self._reading() as keyring:
             current = keyring.current(key)
-            return [
-                KekInfo(
-                    kek.key_id, kek.created_ms, "destroyed" if kek.destroyed else "enabled", kek is current
-                )
-                for kek in keyring.of(key)
-            ]
+            return [KekInfo(kek.key_id, kek.created_ms, kek.state, kek is current) for kek in keyring.of(key)]
 
     def close(self) -> None:
         """Overwrite the keys in memory; a later call would read the file again."""

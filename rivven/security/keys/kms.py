@@ -190,6 +190,14 @@ class KmsProvider:
         )
         return Destruction(False, _ms(answer.get("DeletionDate")))
 
+    def state(self, key_id: str) -> KekState:
+        """A key the service does not know any more was destroyed, if it is one the service would know."""
+        try:
+            return _state(self._metadata(key_id))
+        except KeyGone:
+            self._check_ours(key_id)
+            return "destroyed"
+
     def describe(self, key: str) -> list[KekInfo]:
         """The current key and those it followed, as far as `rotate` made them."""
         current = self._metadata(self._target(key))

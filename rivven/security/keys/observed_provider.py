@@ -15,6 +15,7 @@ from rivven.security.keys.provider import (
     BuiltInProvider,
     Destruction,
     KekInfo,
+    KekState,
     KeyGone,
     KeyMismatch,
     KeyProviderError,
@@ -23,7 +24,7 @@ from rivven.security.keys.provider import (
     WrappedKey,
 )
 
-OPERATIONS: Final = ("current_id", "wrap", "unwrap", "rotate", "destroy", "describe")
+OPERATIONS: Final = ("current_id", "wrap", "unwrap", "rotate", "destroy", "state", "describe")
 OUTCOMES: Final = ("ok", "unavailable", "refused", "gone", "mismatch", "failed")
 _OUTCOME_OF: Final = (
     (ProviderUnavailable, "unavailable"),
@@ -65,6 +66,9 @@ class ObservedProvider:
 
     def destroy(self, key_id: str) -> Destruction:
         return self._observed("destroy", lambda: self._provider.destroy(key_id))
+
+    def state(self, key_id: str) -> KekState:
+        return self._observed("state", lambda: self._provider.state(key_id))
 
     def describe(self, key: str) -> list[KekInfo]:
         return self._observed("describe", lambda: self._provider.describe(key))

@@ -115,6 +115,11 @@ class KeyLifecycle(Protocol):
         """Destroy a KEK for ever, or ask again how far that is. Never the current one: KeyRefused."""
         ...
 
+    def state(self, key_id: str) -> KekState:
+        """Where one KEK is now; changes nothing. "destroyed" only where the provider has confirmed that, not
+        where it may merely not be seen. Raises KeyProviderError: KeyGone for one never heard of."""
+        ...
+
     def describe(self, key: str) -> list[KekInfo]:
         """The KEKs known for a key, oldest first, exactly one of them current. Raises KeyProviderError."""
         ...

@@ -79,7 +79,10 @@ class Shredder:
         provider: BuiltInProvider,
         issue: Issue,
         clock: Clock,
+        on_stop: Callable[[Erasure, str], None] = lambda _erasure, _reason: None,
     ) -> None:
+        """`on_stop` hears why an attempt came no further, each time."""
+        self._on_stop = on_stop
         self._records = records
         self._topics = topics
         self._wrappings = wrappings
@@ -138,6 +141,7 @@ class Shredder:
         self.problem = str(error)
         if self.running is not None:
             _log.error("shredding %s waits after %s: %s", self.running.topic, self.running.step, error)
+            self._on_stop(self.running, self.problem)
 
     async def _done(self, step: Step) -> None:
         assert self.running is not None

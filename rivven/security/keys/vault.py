@@ -171,6 +171,13 @@ class VaultProvider:
             raise KeyRefused(f"{key_id} is still there after it was trimmed")
         return Destruction(complete=True)
 
+    def state(self, key_id: str) -> KekState:
+        name, version = _split(key_id)
+        key = self._read(name)
+        if version > key.latest:
+            raise KeyGone(f"{name} has no version {version}")
+        return _state(key, version)
+
     def _trim(self, name: str, key: TransitKey, first: int) -> None:
         limits: dict[str, object] = {
             "min_decryption_version": max(first, key.oldest_decrypting),

@@ -56,10 +56,14 @@ class Trail:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, str, str]] = []
+        self.reasons: list[str] = []
+        """Of failures."""
         self.refuses = False
 
     def event(self, event: AuditEvent) -> None:
         self.events.append((event.action, event.resource, event.result))
+        if event.reason:
+            self.reasons.append(event.reason)
 
     async def intent(self, event: AuditEvent) -> None:
         if self.refuses:

@@ -2,209 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import Sequence
-from uuid import UUID
 
 import pytest
 
-from rivven.app import key_operations
-from rivven.app.key_operations import KeyOperations
 from rivven.errors import StorageFailed
-from rivven.security.keys import shredding
-from rivven.security.keys.erasure_certificate import verify
 from rivven.security.keys.operations import (
     KeyOperationRefused,
-    KeysBusy,
-    PlaintextHistory,
     PublicKey,
     UnknownKeyThing,
 )
-from rivven.security.keys.provider import KeyProviderError, KeyRefused, ProviderUnavailable
-from tests.unit.app.key_site import LOGS, ORDERS, Site, states
+from rivven.security.keys.provider import KeyProviderError
+from tests.unit.app.key_site import LOGS, ORDERS, Site
 
 
 @pytest.fixture
 async def site() -> Site:
     return Site()
-
-
-async def ended(operations: KeyOperations) -> None:
-    async with asyncio.timeout(10):
-        while operations.running is not None:  # noqa: ASYNC110 - the end of an erasure is a state
-            await asyncio.sleep(0.001)
-
-
-class TestShredding:
-    """From the question to the certificate."""
-
-    async def test_everything_is_done_and_on_record(self, site: Site) -> None:
-        async with site.process() as operations:
-            await operations.rotate("")
-            content = await operations.shred("orders", "user:a", accept_plaintext=False)
-            [public] = await operations.public_keys("erasure")
-            assert verify(content, public.pem.encode()).fields["topic"]["name"] == "orders"
-            assert "orders" not in site.image.topics
-            assert states(site) == ["destroyed", "destroyed", "enabled"]
-            assert site.keys.stored().keys() == {LOGS}
-            [entry] = await operations.certificates()
-            assert await operations.certificate(entry.id) == content
-            assert site.trail.events == [("erase", "topic:orders", "success")]
-            assert operations.running is None
-
-    @pytest.mark.parametrize("name", ["nothing", ""])
-    async def test_unknown_topics(self, site: Site, name: str) -> None:
-        async with site.process() as operations:
-            with pytest.raises(UnknownKeyThing):
-                await operations.shred(name, "user:a", accept_plaintext=False)
-
-    async def test_what_is_refused_changes_nothing(self, site: Site) -> None:
-        async with site.process(ORDERS) as operations:
-            for name, reason in (("__own", "own topic"), ("logs", "has no keys")):
-                with pytest.raises(KeyOperationRefused, match=reason):
-                    await operations.shred(name, "user:a", accept_plaintext=True)
-            site.topics.plain = True
-            with pytest.raises(PlaintextHistory, match="accept-plaintext-history"):
-                await operations.shred("orders", "user:a", accept_plaintext=False)
-            site.broker_values["delete.topic.enable"] = False
-            with pytest.raises(KeyOperationRefused, match=r"delete\.topic\.enable"):
-                await operations.shred("orders", "user:a", accept_plaintext=True)
-            assert operations.running is None
-            assert states(site) == ["enabled"]
-            assert "orders" in site.image.topics
-
-    async def test_a_provider_that_does_not_answer_is_noticed_before_anything_happens(
-        self, site: Site
-    ) -> None:
-        async with site.process() as operations:
-            site.fails("describe", "current_id")
-            with pytest.raises(ProviderUnavailable):
-                await operations.shred("orders", "user:a", accept_plaintext=False)
-            assert operations.running is None
-            assert "orders" in site.image.topics
-
-    async def test_a_provider_that_cannot_destroy_is_noticed_too(self, site: Site) -> None:
-        async with site.process() as operations:
-            site.fails("describe", "rotate", "destroy", error=KeyRefused("cannot describe"))
-            with pytest.raises(KeyOperationRefused, match="cannot describe"):
-                await operations.shred("orders", "user:a", accept_plaintext=False)
-            with pytest.raises(KeyOperationRefused, match="cannot describe"):
-                await operations.rotate("")
-            assert operations.running is None
-            assert "orders" in site.image.topics
-            assert [one.current for one in (await operations.inventory()).keks] == [True]
-
-    @pytest.mark.parametrize("failure", [KeyRefused("not allowed"), ProviderUnavailable("out of reach")])
-    async def test_a_provider_that_makes_no_new_key_is_noticed_too(
-        self, site: Site, failure: KeyProviderError
-    ) -> None:
-        async with site.process() as operations:
-            site.fails("rotate", error=failure)
-            with pytest.raises((KeyOperationRefused, ProviderUnavailable), match=str(failure)):
-                await operations.shred("orders", "user:a", accept_plaintext=False)
-            site.fails()
-            assert operations.running is None
-            assert "orders" in site.image.topics
-            await operations.reencrypt("orders")  # its keys may change again
-
-    async def test_keys_that_wrapped_it_under_another_name_are_destroyed_as_well(self, site: Site) -> None:
-        async with site.process() as operations:
-            await operations.rotate("payments")
-            await site.keys.prepare({ORDERS: "payments"})
-        async with site.process() as operations:  # back under the default
-            await operations.rewrap()
-            await operations.shred("orders", "user:a", accept_plaintext=False)
-            named = [one.state for one in site.world.provider.describe("payments")]
-            assert (states(site), named) == (["destroyed", "enabled"], ["destroyed", "enabled"])
-
-    async def test_the_fresh_kek_never_wraps_what_is_shredded(self, site: Site) -> None:
-        async with site.process() as operations:
-            delete = site.topics.delete
-            refused = []
-
-            async def meanwhile(topic_id: UUID) -> None:
-                for change in (site.keys.renew(ORDERS), site.keys.retire(ORDERS, {b"x" * 16})):
-                    try:
-                        await change
-                    except KeyRefused as error:
-                        refused.append(str(error))
-                await delete(topic_id)
-
-            site.topics.delete = meanwhile  # type: ignore[method-assign]
-            await operations.shred("orders", "user:a", accept_plaintext=False)
-            assert refused == ["the topic is being shredded, so its keys are not wrapped again"]
-
-    async def test_topics_without_their_keys_forbid_it(self, site: Site) -> None:
-        async with site.process():
-            pass
-        site.fails("unwrap")
-        site.world.provider.failure = lambda call, use: (
-            ProviderUnavailable("out of reach") if use.get("topic") == str(LOGS) else None
-        )
-        async with site.process() as operations:
-            with pytest.raises(KeyOperationRefused, match=r"keys of 1 topics.* One is logs: out of reach"):
-                await operations.shred("orders", "user:a", accept_plaintext=False)
-            site.world.provider.failure = lambda _call, _use: None
-
-    async def test_what_was_begun_goes_on_when_the_provider_is_back(
-        self, site: Site, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(shredding, "RETRY_SECONDS_MIN", 0.001)
-        async with site.process() as operations:
-            site.fails("wrap")
-            with pytest.raises(StorageFailed, match="goes on in the background: out of reach"):
-                await operations.shred("orders", "user:a", accept_plaintext=False)
-            assert operations.problem == "out of reach"
-            assert site.metric("rivven_erasures_running") == {(): 1}
-            for busy in (operations.rotate(""), operations.rewrap(), operations.reencrypt("logs")):
-                with pytest.raises(KeysBusy, match="orders is being shredded"):
-                    await busy
-            site.fails()
-            await ended(operations)
-            assert len(await operations.certificates()) == 1
-            await operations.rotate("")
-
-    async def test_an_answer_does_not_wait_for_ever(
-        self, site: Site, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(key_operations, "SHRED_SECONDS_MAX", 0.05)
-        go_on = asyncio.Event()
-        at_once = site.topics.delete
-
-        async def slowly(topic_id: UUID) -> None:
-            await go_on.wait()
-            await at_once(topic_id)
-
-        site.topics.delete = slowly  # type: ignore[method-assign]
-        async with site.process() as operations:
-            with pytest.raises(StorageFailed, match="takes longer"):
-                await operations.shred("orders", "user:a", accept_plaintext=False)
-            go_on.set()
-            await ended(operations)
-            assert len(await operations.certificates()) == 1
-
-    async def test_the_next_process_finishes_it(self, site: Site) -> None:
-        async with site.process() as operations:
-            site.fails("destroy")
-            with pytest.raises(StorageFailed):
-                await operations.shred("orders", "user:a", accept_plaintext=False)
-        site.fails()
-        async with site.process(LOGS) as operations:
-            await operations.start()
-            assert operations.running is not None
-            await ended(operations)
-            [entry] = await operations.certificates()
-            content = json.loads(await operations.certificate(entry.id))
-            assert (content["requested_by"], content["state"]) == ("user:a", "complete")
-            assert states(site) == ["destroyed", "enabled"]
-
-    async def test_an_operation_of_a_later_version_ends_the_start(self, site: Site) -> None:
-        async with site.process() as operations:
-            site.world.store.set_operation({"kind": "moving", "version": 9})
-            with pytest.raises(KeyProviderError, match="moving"):
-                await operations.start()
-            site.world.store.set_operation(None)
 
 
 class TestTheRest:

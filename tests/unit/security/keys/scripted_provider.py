@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from rivven.security.keys.keyring_file import KeyringFile
-from rivven.security.keys.provider import Destruction, KekInfo, KeyProviderError, WrappedKey
+from rivven.security.keys.provider import Destruction, KekInfo, KekState, KeyProviderError, WrappedKey
 from rivven.testing.files import CrashFiles
 
 
@@ -20,6 +20,10 @@ class ScriptedProvider:
             self.keyring.create()
         self.calls: Counter[str] = Counter()
         self.failure: Callable[[str, Mapping[str, str]], KeyProviderError | None] = lambda _call, _use: None
+        self.states: dict[str, KekState] = {}
+        """What is said of a KEK instead of the truth."""
+        self.until_ms: int | None = None
+        """Destruction takes until then, if it is set; it is said to, at least."""
         self.at_once = 0
         self._running = 0
         self._lock = threading.Lock()
@@ -44,7 +48,15 @@ class ScriptedProvider:
 
     def destroy(self, key_id: str) -> Destruction:
         self._called("destroy", {})
-        return self.keyring.destroy(key_id)
+        made = self.keyring.destroy(key_id)
+        if self.until_ms is None:
+            return made
+        self.states[key_id] = "pending-destruction"
+        return Destruction(False, self.until_ms)
+
+    def state(self, key_id: str) -> KekState:
+        self._called("state", {})
+        return self.states.get(key_id) or self.keyring.state(key_id)
 
     def describe(self, key: str) -> list[KekInfo]:
         self._called("describe", {})

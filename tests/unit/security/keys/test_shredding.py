@@ -16,6 +16,7 @@ from rivven.security.keys.erasure_certificate import certificate_of, key_id_of, 
 from rivven.security.keys.provider import (
     Destruction,
     KekInfo,
+    KekState,
     KeyGone,
     KeyRefused,
     ProviderUnavailable,
@@ -55,6 +56,7 @@ class World:
         self.crash_at: int | None = None
         self.effects: list[str] = []
         self.failures = 0
+        self.stops: list[tuple[Step, str]] = []
 
     # -- seams -----------------------------------------------------------------------------------------------
 
@@ -146,6 +148,9 @@ class World:
     def unwrap(self, wrapped: WrappedKey, context: object) -> bytes:
         raise AssertionError("shredding opens nothing itself")
 
+    def state(self, key_id: str) -> KekState:
+        raise AssertionError("what is pending is somebody else's to follow")
+
     def describe(self, key: str) -> list[KekInfo]:
         raise AssertionError("shredding knows the old keys from its record")
 
@@ -156,7 +161,13 @@ class World:
 
     def process(self) -> Shredder:
         shredder = Shredder(
-            records=self, topics=self, wrappings=self, provider=self, issue=self.issue, clock=self
+            records=self,
+            topics=self,
+            wrappings=self,
+            provider=self,
+            issue=self.issue,
+            clock=self,
+            on_stop=lambda erasure, reason: self.stops.append((erasure.step, reason)),
         )
         if self.record is not None:
             shredder.resume(decode(self.record))
@@ -372,4 +383,5 @@ async def test_it_insists_until_the_provider_answers(
     assert [record.getMessage() for record in caplog.records] == [
         "shredding orders waits after forgotten: the provider is down"
     ] * 3
+    assert world.stops == [(Step.FORGOTTEN, "the provider is down")] * 3
     assert (shredder.running, shredder.problem) == (None, "")

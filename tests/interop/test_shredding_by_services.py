@@ -1,0 +1,73 @@
+"""Shredding where a key service has the last word: it refuses to destroy, takes time, or is called off."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conformance.encrypted import EncryptedUse
+from tests.conformance.keys_commands import KeysCommand
+from tests.conformance.process import metric
+from tests.interop.test_encrypted_by_services import kms_section
+from tests.shipped.broker import ShippedBroker
+from tests.shipped.kms import ScriptedKms
+
+WAIT_SECONDS_MAX = 60.0
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[ShippedBroker]:
+    """Not started, without `storage`; it must log no traceback."""
+    made = ShippedBroker(tmp_path / "one")
+    yield made
+    if made.running:
+        assert made.stop() == 0, made.tail()
+    log = made.log.read_text(errors="replace") if made.log.exists() else ""
+    assert "Traceback" not in log, made.tail()
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + WAIT_SECONDS_MAX
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "never"
+        time.sleep(0.2)
+    return found
+
+
+def test_a_denied_destruction_is_in_nobodys_way_and_ends_with_the_denial(
+    broker: ShippedBroker, tmp_path: Path
+) -> None:
+    with ScriptedKms() as server:
+        broker.change(storage=kms_section(server.url, tmp_path))
+        use = EncryptedUse(broker.start())
+        for topic in ("gone", "kept", "next"):
+            use.create(topic)
+            use.produce(topic, 5)
+        server.refuse("ScheduleKeyDeletion", "AccessDeniedException")
+        keys = KeysCommand(broker)
+        said = keys("shred", "--topic", "gone", "--yes", code=1)
+        assert "goes on in the background" in said and "AccessDeniedException" in said
+
+        running = keys.json("list")["running"]
+        assert (running["topic"], running["step"]) == ("gone", "rewrapped")
+        assert "ScheduleKeyDeletion" in running["problem"] and "AccessDeniedException" in running["problem"]
+        assert metric(broker, "rivven_erasures_waiting") == 1
+        keys("rotate")
+        keys("rewrap")
+        keys("rotate", "--signing", "erasure")
+        keys("reencrypt", "--topic", "kept", "--follow")
+        assert "AccessDeniedException" in keys("shred", "--topic", "next", "--yes", code=14)
+        assert len(use.read("kept")) == len(use.read("next")) == 5
+        assert keys.json("certificates") == []
+
+        server.faults.clear()
+        [made] = until(lambda: keys.json("certificates"))
+        assert (made["topic"], made["state"]) == ("gone", "pending")
+        assert metric(broker, "rivven_erasures_waiting") == 0
+        assert keys.json("list")["running"] is None
+        keys("shred", "--topic", "next", "--yes")
+        assert len(use.read("kept")) == 5
