@@ -31,6 +31,10 @@ heard of lose their partitions, and everybody else in the group works for that."
 GROUP_SILENCE_MS_MAX = 1000
 """A third of a usual heartbeat interval, and what Kafka's request quota waits at most."""
 
+TOPIC_CHARACTERS_KEPT = 250
+"""One more than a topic's name can have: what is remembered of names that clients make up must end, and no
+topic pays for them."""
+
 PartitionsOf = Callable[[str], int]
 """Partitions of a topic by name, 0 when there is none."""
 
@@ -167,6 +171,7 @@ def _size(records: Any) -> int:
 def _by_topic(sizes: Iterable[tuple[str, int]]) -> dict[str, int]:
     topics: dict[str, int] = {}
     for name, size in sizes:
+        name = name[:TOPIC_CHARACTERS_KEPT]
         topics[name] = topics.get(name, 0) + size
     return topics
 

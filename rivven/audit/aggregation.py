@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from rivven.audit.events import (
     ALLOWED,
     AUTHORIZATION,
     DENIED,
+    TEXT_CHARS_MAX,
     Asked,
     Asking,
     AuditEvent,
@@ -24,6 +25,7 @@ from rivven.audit.events import (
     resource_text,
     subject_details,
 )
+from rivven.types import Operation, ResourceType
 
 DENIALS_PER_PERIOD: Final = 60
 """Single events of one kind of denial per minute; more are counted: a client in a retry loop must not fill
@@ -39,6 +41,14 @@ SEEN_MAX: Final = 100_000
 """Permissions remembered as used before; forgetting one only repeats its first-use event."""
 
 Key = tuple[object, ...]
+
+
+class _Shortened(NamedTuple):
+    """An action whose name is longer than a line shows."""
+
+    operation: Operation
+    resource_type: ResourceType
+    resource_name: str
 
 
 class _Count:
@@ -99,7 +109,13 @@ class Decisions:
     def _first(
         self, subject: Asking, action: Asked, decision: Decided, request_id: Callable[[], str]
     ) -> AuditEvent | None:
-        """A kind of decision that this subject object had not met in this period."""
+        """A kind of decision that this subject object had not met in this period.
+
+        No line shows more of a name than TEXT_CHARS_MAX, so no more of it is kept.
+        """
+        name = action.resource_name
+        if len(name) > TEXT_CHARS_MAX:
+            action = _Shortened(action.operation, action.resource_type, name[:TEXT_CHARS_MAX])
         key = _key(subject, action, decision)
         count = self._counts.get(key)
         if count is None:

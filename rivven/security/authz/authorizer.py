@@ -14,6 +14,10 @@ from typing import NamedTuple, Protocol
 
 from rivven.types import Operation, Principal, ResourceType
 
+NAME_CHARACTERS_KEPT = 512
+"""Answers about longer names are not remembered. No topic has one, but whoever is logged in can ask for names
+of 32 KiB, and tens of thousands of them would be gigabytes."""
+
 
 def canonical_host(text: str) -> str:
     """One spelling per address: IPv4-mapped IPv6 becomes IPv4, IPv6 is compressed, zone ids are dropped.

@@ -15,7 +15,14 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from rivven.security.authz.authorizer import Action, Authorizer, Decision, Subject, Verdict
+from rivven.security.authz.authorizer import (
+    NAME_CHARACTERS_KEPT,
+    Action,
+    Authorizer,
+    Decision,
+    Subject,
+    Verdict,
+)
 from rivven.types import WILDCARD, Operation, ResourceType
 
 SUPER_USERS = "super-users"
@@ -191,7 +198,8 @@ class AuthorizerChain:
         decision = known.get(key)
         if decision is None:
             decision = self._combined(self._lasting, subject, action)
-            if decision.verdict is not _DENY or decision.rule:  # not what an engine's failure denied
+            # Not what an engine's failure denied.
+            if (decision.verdict is not _DENY or decision.rule) and len(name) <= NAME_CHARACTERS_KEPT:
                 self._count()
                 known[key] = decision
         return decision

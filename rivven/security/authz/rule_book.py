@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from rivven.security.authz.acl_index import AclIndex
-from rivven.security.authz.authorizer import Action, Decision
+from rivven.security.authz.authorizer import NAME_CHARACTERS_KEPT, Action, Decision
 from rivven.security.authz.operations import ALLOWED_BITS, DENIED_BITS
 from rivven.types import WILDCARD, AclBinding, Operation, PatternType, Permission, ResourceType
 
@@ -45,7 +45,8 @@ class View:
         decision = self._answers.get(key)
         if decision is None:
             decision = self._book.resolve(self, action)
-            self._answers[key] = decision
+            if len(name) <= NAME_CHARACTERS_KEPT:
+                self._answers[key] = decision
         return decision
 
 

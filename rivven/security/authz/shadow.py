@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rivven.clock import Clock
-from rivven.security.authz.authorizer import Action, Decision, Subject
+from rivven.security.authz.authorizer import NAME_CHARACTERS_KEPT, Action, Decision, Subject
 from rivven.security.authz.chain import AuthorizerChain
 from rivven.types import WILDCARD
 
@@ -87,7 +87,7 @@ class Shadow:
     def decided(self, subject: Subject, action: Action, decision: Decision) -> None:
         """Pass a decision on, and keep it for the candidate if there is room."""
         self._inner.decided(subject, action, decision)
-        if len(self._queue) < QUEUE_MAX:
+        if len(self._queue) < QUEUE_MAX and len(action.resource_name) <= NAME_CHARACTERS_KEPT:
             self._queue.append((subject, action, decision))
         else:
             self._observer.shadow_dropped()

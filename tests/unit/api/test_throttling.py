@@ -74,6 +74,19 @@ def test_produced_bytes_are_charged_before_the_handler_and_told_by_the_answer() 
     assert world.heard.quotas == [PRODUCE_BYTES]
 
 
+def test_names_longer_than_a_topics_are_charged_together_and_to_no_topic() -> None:
+    world = World((("topic", None),), **{PRODUCE_BYTES: 100.0})
+    topic = "t" * 249
+    request, context = produce(60, topic + "xy", topic + "xz"), world.context(ApiKey.PRODUCE)
+    usage = world.throttling.begin(ApiKey.PRODUCE, request)
+    assert usage is not None
+    assert world.throttling.charge_produced(context, usage, request) == pytest.approx(200, abs=50)
+    request = produce(60, topic)
+    usage = world.throttling.begin(ApiKey.PRODUCE, request)
+    assert usage is not None
+    assert world.throttling.charge_produced(context, usage, request) == 0
+
+
 def test_a_topics_quota_counts_that_topic_only() -> None:
     world = World((("topic", "a"),), **{PRODUCE_BYTES: 100.0})
     request, context = produce(150, "a", "b"), world.context(ApiKey.PRODUCE)

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 import pytest
 
 from rivven.audit.aggregation import DENIALS_PER_PERIOD, Decisions
+from rivven.audit.events import TEXT_CHARS_MAX
 from rivven.security.authz.authorizer import Decision, Subject
 from rivven.types import Principal
 from tests.unit.audit.world import ALICE, ALLOW, DENY, WRITE
@@ -39,6 +40,18 @@ def test_denials_are_single_events_up_to_a_rate_and_counted_beyond() -> None:
     assert sum(event is not None for event in events) == DENIALS_PER_PERIOD
     (rest,) = decisions.counts()
     assert (rest.result, rest.details["count"]) == ("denied", 40)
+
+
+def test_no_more_of_a_name_is_kept_than_a_line_shows() -> None:
+    decisions, name = Decisions(each=False), "n" * TEXT_CHARS_MAX
+    for end in ("", "a", "b"):
+        for _ in range(2):
+            decisions.decided(ALICE, WRITE._replace(resource_name=name + end * 30_000), ALLOW)
+    assert all(
+        len(part) <= TEXT_CHARS_MAX for key in decisions._seen for part in key if isinstance(part, str)
+    )
+    (count,) = decisions.counts()
+    assert (count.resource, count.details["count"]) == (f"topic:{name}", 5), "one was the first use"
 
 
 def test_each_makes_an_event_of_everything() -> None:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Protocol
 
-from rivven.security.authz.authorizer import Action, Decision, Subject, Verdict
+from rivven.security.authz.authorizer import NAME_CHARACTERS_KEPT, Action, Decision, Subject, Verdict
 from rivven.security.authz.cedar import binding
 from rivven.security.authz.cedar.book import Policy, PolicyBook
 from rivven.security.authz.cedar.evaluation import Asker, Evaluator, Outcome
@@ -168,10 +168,14 @@ class _Memory:
         self.key: Callable[[Subject], tuple[Any, ...]] = attrgetter(
             "principal.kind", "principal.name", "groups", "scope", *told
         )
-        self.exactly = lru_cache(ANSWERS_MAX)(self._exactly)
+        self._kept = lru_cache(ANSWERS_MAX)(self._exactly)
         """(key, resource type << 8 | operation, name): one number, as members of an Enum are hashed by Python
         code, which would take a third of the time."""
         self.on_some = lru_cache(ANSWERS_MAX)(self._on_some)
+
+    def exactly(self, key: tuple[Any, ...], question: int, name: str) -> Decision:
+        """The decision about one name, remembered unless the name is very long."""
+        return (self._kept if len(name) <= NAME_CHARACTERS_KEPT else self._exactly)(key, question, name)
 
     def _exactly(self, key: tuple[Any, ...], question: int, name: str) -> Decision:
         operation, resource_type = Operation(question & 0xFF), ResourceType(question >> 8)

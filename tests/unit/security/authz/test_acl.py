@@ -8,7 +8,13 @@ import pytest
 
 from rivven.security.authz import rule_book
 from rivven.security.authz.acl import AclAuthorizer
-from rivven.security.authz.authorizer import Action, Subject, Verdict, canonical_host
+from rivven.security.authz.authorizer import (
+    NAME_CHARACTERS_KEPT,
+    Action,
+    Subject,
+    Verdict,
+    canonical_host,
+)
 from rivven.types import AclBinding, Operation, PatternType, Permission, Principal, ResourceType
 
 TOPIC, GROUP = ResourceType.TOPIC, ResourceType.GROUP
@@ -105,6 +111,16 @@ def test_remembered_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None
         authorizer.authorize(subject(), [Action(READ, TOPIC, f"t{i}")])
         assert sum(len(view._answers) for view in authorizer.book.views.values()) <= 100
     assert authorizer.authorize(subject(), [Action(READ, TOPIC, "t1")])[0].allowed
+
+
+def test_answers_about_very_long_names_are_right_and_not_remembered() -> None:
+    long = "t" * NAME_CHARACTERS_KEPT
+    rules = (rule("t", pattern=PatternType.PREFIXED),)
+    authorizer = AclAuthorizer(lambda: (1, rules))
+    for name in (long, long + "t"):
+        for operation, allowed in ((READ, True), (Operation.DELETE, False)):
+            assert authorizer.authorize(subject(), [Action(operation, TOPIC, name)])[0].allowed is allowed
+        assert [len(view._answers) for view in authorizer.book.views.values()] == [2], "those of the first"
 
 
 def many_rules(count: int) -> tuple[AclBinding, ...]:

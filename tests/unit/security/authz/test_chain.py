@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from rivven.security.authz import chain as chain_module
 from rivven.security.authz.access import Access
-from rivven.security.authz.authorizer import Action, Authorizer, Decision, Subject, Verdict
+from rivven.security.authz.authorizer import (
+    NAME_CHARACTERS_KEPT,
+    Action,
+    Authorizer,
+    Decision,
+    Subject,
+    Verdict,
+)
 from rivven.security.authz.chain import SCOPE, SUPER_USERS, AuthorizerChain, combine
 from rivven.security.authz.operations import VALID_BITS
 from rivven.testing.authorizers import AllowAll, DenyAll
@@ -308,6 +315,15 @@ def test_remembered_decisions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     for number in range(200):
         chain.decide(ALICE, ORDERS._replace(resource_name=f"t{number}"))
         assert sum(map(len, chain._known.values())) <= 50
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_very_long_names_are_decided_each_time(more: int) -> None:
+    engine = Steady()
+    chain = AuthorizerChain({"it": engine}, stamp=lambda: 0)
+    for _ in range(3):
+        assert chain.decide(ALICE, ORDERS._replace(resource_name="t" * (NAME_CHARACTERS_KEPT + more))).allowed
+    assert len(engine.asked) == (3 if more else 1)
 
 
 @pytest.mark.parametrize("scope", [None, ("orders",), ("invoices",)])

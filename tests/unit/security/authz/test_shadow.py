@@ -9,7 +9,7 @@ import pytest
 
 from rivven.security.authz import shadow as shadow_module
 from rivven.security.authz.access import Access
-from rivven.security.authz.authorizer import Action, Authorizer, Decision, Subject
+from rivven.security.authz.authorizer import NAME_CHARACTERS_KEPT, Action, Authorizer, Decision, Subject
 from rivven.security.authz.chain import AuthorizerChain
 from rivven.security.authz.shadow import Difference, Shadow
 from rivven.testing.authorizers import AllowAll, DenyAll
@@ -138,6 +138,8 @@ def test_what_does_not_fit_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatc
     assert world.dropped == 2
     world.shadow.compare_some()
     assert world.outcomes == {"would_deny": 3}
+    assert world.access.allowed(READ, TOPIC, "t" * (NAME_CHARACTERS_KEPT + 1))
+    assert world.dropped == 3, "very long names would fill the memory"
 
 
 def test_comparing_ends_with_its_slice_of_time() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rivven.security.authz.authorizer import Action, Subject, Verdict
+from rivven.security.authz.authorizer import NAME_CHARACTERS_KEPT, Action, Subject, Verdict
 from rivven.security.authz.cedar import binding
 from rivven.security.authz.cedar import engine as engine_module
 from rivven.security.authz.cedar.engine import CedarAuthorizer, NoRoles
@@ -209,6 +209,15 @@ def test_roles_are_those_of_now(tmp_path: Path) -> None:
     assert roles.asked == 1, "the second answer was remembered"
     roles.change("u")
     assert not ask(user(), "t").allowed
+
+
+def test_answers_about_very_long_names_are_right_and_not_remembered(tmp_path: Path) -> None:
+    roles = Roles(u=("writer",))
+    engine = authorizer(tmp_path, '@id("x") permit(principal in Role::"writer", action, resource);', roles)
+    for more, asked in ((0, 1), (1, 4)):
+        for _ in range(3):
+            assert on_topic(engine, WRITE)(user(), "t" * (NAME_CHARACTERS_KEPT + more)).allowed
+        assert roles.asked == asked
 
 
 def test_other_policies_are_other_answers(tmp_path: Path) -> None:
