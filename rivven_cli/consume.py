@@ -61,9 +61,9 @@ def consume(
     start = _start(from_beginning, offset, since)
     from rivven_client.consuming import RecordReader
 
-    reader = RecordReader(session.connection, topics, start=start, group=group, partition=partition)
-    if exit_at_end:
-        reader.to_the_end()
+    reader = RecordReader(
+        session.connection, topics, start=start, group=group, partition=partition, to_the_end=exit_at_end
+    )
     shown = 0
     try:
         for record in reader:

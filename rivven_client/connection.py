@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT_S = 15.0
 UNREACHABLE_AFTER_S = 4.0  # all brokers down for this long is an answer; a restarting broker is back in less
 POLL_S = 0.1
+FIRST_SLICE_S, SLICE_S_MAX = 0.2, 1.0
+"""A blocking call does not see that a login was refused; the first slices are short because most are refused
+at once, the later ones long enough for a slow broker's answer."""
 
 Result = TypeVar("Result")
 
@@ -86,11 +89,12 @@ class Connection:
         """Call a blocking client function in short slices (it must take `timeout`); raises ClientFailed."""
         from confluent_kafka import KafkaError, KafkaException
 
-        deadline = time.monotonic() + self.timeout_s
+        deadline, slice_s = time.monotonic() + self.timeout_s, FIRST_SLICE_S
         while True:
             try:
-                return function(*arguments, timeout=min(1.0, self.timeout_s), **options)
+                return function(*arguments, timeout=min(slice_s, self.timeout_s), **options)
             except KafkaException as error:
+                slice_s = min(2 * slice_s, SLICE_S_MAX)
                 failure = from_kafka_error(error.args[0])
                 if self._admin is not None:
                     self._admin.poll(0)

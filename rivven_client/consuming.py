@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 QUIET_POLL_S = 0.2
 END_TIMEOUT_S = 30.0  # without a record for this long, reading to the end is given up
+END_FETCH_WAIT_MS = 20
+"""How long the broker may hold a fetch that is at the end back: who reads to the end waits for no record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,8 @@ class Start:
 
 
 class RecordReader:
-    """Iterates over records until the end it was told, `close` or for ever. Raises ClientFailed."""
+    """Iterates over records for ever, or up to the offsets that were the ends of the partitions at the start
+    (`to_the_end`). Raises ClientFailed."""
 
     def __init__(
         self,
@@ -52,14 +55,17 @@ class RecordReader:
         start: Start | None,
         group: str | None = None,
         partition: int | None = None,
+        to_the_end: bool = False,
     ) -> None:
         self._connection = connection
         self._topics = topics
         self._group = group
         self._ends: dict[tuple[str, int], int] | None = None
         self._done: set[tuple[str, int]] = set()
+        no_wait = {"fetch.wait.max.ms": END_FETCH_WAIT_MS} if to_the_end else {}
         self._consumer = connection.consumer(
             {
+                **no_wait,
                 # librdkafka demands a group even where nothing is committed.
                 "group.id": group or f"rivven-cli-{uuid.uuid4()}",
                 "enable.auto.commit": False,
@@ -74,10 +80,8 @@ class RecordReader:
             for topic in topics:
                 partition_numbers(connection, topic)  # a missing topic is an error, not silence
             self._consumer.subscribe(list(topics))
-
-    def to_the_end(self) -> None:
-        """Stop at the offsets that are the ends of the partitions now."""
-        self._ends = target_offsets(self._connection, self._topics, to="latest")
+        if to_the_end:
+            self._ends = target_offsets(connection, topics, to="latest")
 
     def __iter__(self) -> Iterator[Received]:
         quiet_since = time.monotonic()

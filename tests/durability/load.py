@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from tests.durability.ledger import Ledger
-from tests.interop.reference import Reference
+from tests.interop.reference import SLICE_SECONDS, TO_THE_END, Reference
 from tests.shipped.broker import ShippedBroker
 
 PARTITIONS = 3
@@ -64,9 +64,7 @@ class Load(threading.Thread):
 def stored(site: Site) -> dict[int, list[tuple[int, bytes]]]:
     """Everything in the topic now."""
     ends = site.reference.end_offsets(site.topic)
-    consumer = Consumer(
-        site.broker.connection().librdkafka(group_id="reader") | {"enable.partition.eof": True}
-    )
+    consumer = Consumer(site.broker.connection().librdkafka(group_id="reader") | TO_THE_END)
     rows: dict[int, list[tuple[int, bytes]]] = {partition: [] for partition in ends}
     try:
         consumer.assign([TopicPartition(site.topic, partition, 0) for partition in ends])
@@ -74,7 +72,7 @@ def stored(site: Site) -> dict[int, list[tuple[int, bytes]]]:
         moved = time.monotonic()
         while unread:
             assert time.monotonic() < moved + SETTLE_SECONDS_MAX, f"partitions {unread} do not go on"
-            for message in consumer.consume(2000, 0.5):
+            for message in consumer.consume(2000, SLICE_SECONDS):
                 moved = time.monotonic()
                 if message.error() is None:
                     rows[message.partition()].append((message.offset(), message.value()))

@@ -23,7 +23,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from rivven.security.keys.erasure_certificate import verify
 from tests.conformance.keys_commands import encrypted, found_in
 from tests.conformance.web import Web, web_of
-from tests.interop.reference import Reference
+from tests.interop.reference import SLICE_SECONDS, Reference
 from tests.shipped.broker import ShippedBroker
 
 pytestmark = pytest.mark.durability
@@ -63,7 +63,7 @@ class Site:
             consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
             while found < sum(ends.values()):
                 assert time.monotonic() < deadline, f"{topic} cannot be read to its end"
-                for message in consumer.consume(1000, 0.5):
+                for message in consumer.consume(1000, SLICE_SECONDS):
                     assert message.error() is None, message.error()
                     assert message.value().startswith(f"marker {topic} ".encode())
                     found += 1

@@ -28,6 +28,10 @@ from tests.interop.samples import Sample
 from tests.shipped.connection import Account, Connection
 
 ANSWER_SECONDS_MAX = 15.0
+TO_THE_END = {"enable.partition.eof": True, "fetch.wait.max.ms": 20}
+"""librdkafka's settings of who reads to the end: the broker need not wait for more."""
+SLICE_SECONDS = 0.05
+"""`Consumer.consume` returns no earlier than this, unless it has as many records as it was asked for."""
 
 
 class Reference:
@@ -102,7 +106,7 @@ class Reference:
 
     def _read_all(self, topic: str, seconds_max: float) -> list[tuple[int, int, Sample]]:
         ends = self.end_offsets(topic)
-        settings = {"enable.partition.eof": True, "check.crcs": True, "enable.auto.commit": False}
+        settings = TO_THE_END | {"check.crcs": True, "enable.auto.commit": False}
         consumer = Consumer(self.connection.librdkafka(group_id="reference") | settings)
         rows: list[tuple[int, int, Sample]] = []
         try:
@@ -113,7 +117,7 @@ class Reference:
                 assert time.monotonic() < deadline, (
                     f"{topic}: {open_partitions} not read within {seconds_max} s"
                 )
-                for message in consumer.consume(1000, 0.5):
+                for message in consumer.consume(1000, SLICE_SECONDS):
                     error = message.error()
                     if error is None:
                         rows.append((message.partition(), message.offset(), as_sample(message)))

@@ -24,6 +24,12 @@ from tests.shipped.trail import assert_chained, events, log_of, rivven_audit
 pytestmark = pytest.mark.interop
 
 WAIT_SECONDS_MAX = 20.0
+MODULES = (
+    "usr/lib/rsyslog/lmnsd_gtls.so",
+    "usr/lib64/rsyslog/lmnsd_gtls.so",
+    "usr/lib/*/rsyslog/lmnsd_gtls.so",
+)
+"""Where distributions put rsyslog's TLS driver."""
 
 
 def free_port() -> int:
@@ -73,7 +79,7 @@ def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rsyslog]:
     if binary is None:
         pytest.skip("rsyslogd is not installed")
     transport: str = request.param
-    if transport == "tls" and not list(Path("/usr/lib").rglob("lmnsd_gtls.so")):
+    if transport == "tls" and not [file for places in MODULES for file in Path("/").glob(places)]:
         pytest.skip("rsyslog's TLS driver (rsyslog-gnutls) is not installed")
     made = Rsyslog(free_port(), tmp_path / "received.log")
     config = tmp_path / "rsyslog.conf"
@@ -196,8 +202,8 @@ def test_another_cluster_gets_every_line(tmp_path: Path) -> None:
         assert consumed(archive.connection(), "security-audit", len(written)) == written
 
 
-def test_clients_cannot_take_the_name_of_the_topic(tmp_path: Path) -> None:
-    with ShippedBroker(tmp_path / "own") as broker, Client(broker.connection()) as admin:
+def test_clients_cannot_take_the_name_of_the_topic(broker: ShippedBroker) -> None:
+    with Client(broker.connection()) as admin:
         assert admin.try_create_topic("__rivven_audit").error_code == 17
         assert [e["result"] for e in events(broker) if e["resource"] == "topic:__rivven_audit"][
             -1
