@@ -27,7 +27,7 @@ from rivven.security.arrivals import Arrivals
 from rivven.security.authn.sasl import SaslExchange
 from rivven.security.sessions import Sessions
 from rivven.server.connection import ClientConnection, ConnectionObserver, State
-from rivven.server.transport import PlainTransport, TlsTransport, Transport
+from rivven.server.transport import CIPHERTEXT_BYTES, PlainTransport, TlsTransport, Transport
 from rivven.tasks import Tasks
 
 _log = logging.getLogger("rivven.server")
@@ -126,6 +126,7 @@ class Listener:
         self._emptied = asyncio.Event()
         # One for all connections: each read is reported before another connection reads.
         self._scratch = bytearray(SCRATCH_BYTES)
+        self._ciphertext = bytearray(CIPHERTEXT_BYTES)
         self._pool = BufferPool()
         self._loop = asyncio.get_running_loop()
 
@@ -205,7 +206,7 @@ class Listener:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             transport: Transport
             if self._tls_context is not None:
-                transport = TlsTransport(sock, self._tls_context())
+                transport = TlsTransport(sock, self._tls_context(), self._ciphertext)
             else:
                 transport = PlainTransport(sock)
         except OSError:

@@ -119,6 +119,78 @@ def test_what_came_before_the_end_is_returned_before_the_end(
     assert transport.receive_into(memoryview(buffer)) == 0
 
 
+def test_everything_arrives_in_order_through_a_small_tls_socket(
+    tls_pair: tuple[TlsTransport, ssl.SSLSocket],
+) -> None:
+    transport, client = tls_pair
+    transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    pieces = [bytes([i % 251]) * (1 + 1_100 * i) for i in range(60)]
+    whole = b"".join(pieces)
+    out = deque(as_views(pieces))
+    sent = blocked = 0
+    with ThreadPoolExecutor(1) as pool:
+        receiving = pool.submit(_received, client, len(whole))
+        while out:
+            try:
+                sent += transport.send(out)
+            except WouldBlock as wait:
+                assert wait.needs_write
+                assert sum(map(len, out)) == len(whole) - sent, "what has not left stays in the queue"
+                blocked += 1
+                select.select([], [transport.socket], [], 5)
+        assert receiving.result(10) == whole
+    assert blocked > 0
+    assert sent == len(whole)
+
+
+def _received(client: ssl.SSLSocket, size: int) -> bytes:
+    found = bytearray()
+    while len(found) < size:
+        found += client.recv(1 << 16)
+    return bytes(found)
+
+
+def test_what_the_socket_does_not_announce_any_more_is_pending(
+    tls_pair: tuple[TlsTransport, ssl.SSLSocket],
+) -> None:
+    transport, client = tls_pair
+    client.sendall(b"x" * 5000)
+    buffer = memoryview(bytearray(10_000))
+    assert transport.receive_into(buffer[:1000]) == 1000
+    assert transport.pending() >= 4000
+    assert transport.receive_into(buffer) == 4000
+    assert transport.pending() == 0
+
+
+def test_a_client_that_is_refused_hears_why(tmp_path: Path) -> None:
+    """The alert leaves although the handshake has failed."""
+    ensure_dev_pki(tmp_path, int(time.time() * 1000))
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    server_side.minimum_version = ssl.TLSVersion.TLSv1_3
+    client_side = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+    client_side.maximum_version = ssl.TLSVersion.TLSv1_2
+    left, right = socket.socketpair()
+    left.setblocking(False)
+    transport = TlsTransport(left, server_side)
+    with ThreadPoolExecutor(1) as pool:
+        connecting = pool.submit(client_side.wrap_socket, right, server_hostname="localhost")
+        select.select([left], [], [], 5)
+        with pytest.raises(ssl.SSLError, match="UNSUPPORTED_PROTOCOL"):
+            transport.handshake()
+        with pytest.raises(ssl.SSLError, match="ALERT_PROTOCOL_VERSION"):
+            connecting.result(5)
+    transport.close()
+    right.close()
+
+
+def test_a_close_says_goodbye(tls_pair: tuple[TlsTransport, ssl.SSLSocket]) -> None:
+    transport, client = tls_pair
+    client.suppress_ragged_eofs = False  # without a close_notify the end would be an error
+    transport.close()
+    assert client.recv(10) == b""
+
+
 def test_unread_input_does_not_cost_the_peer_its_answers() -> None:
     """A close with unread bytes is a reset, and a reset takes what the peer has not read yet."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
