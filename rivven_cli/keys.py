@@ -40,6 +40,7 @@ _TOPIC_COLUMNS = (
     "segments",
     "bytes",
     "plain_segments",
+    "may_hold_plain",
     "plaintext_history",
     "newest_percent",
     "problem",

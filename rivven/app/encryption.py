@@ -23,12 +23,12 @@ from rivven.config.storage import EncryptionConfig
 from rivven.errors import InvalidConfig, RivvenError
 from rivven.log.directory import PARTITIONS_NAME
 from rivven.log.files import Files, OsFiles
-from rivven.log.sealed_traces import sealed_topics
+from rivven.log.sealed_traces import traces_of
 from rivven.log.threads import LoopThreads
 from rivven.machine.journal_sealing import JournalKey
 from rivven.security.extensions import UnknownExtension
 from rivven.security.keys.bootstrap import BOOTSTRAP_NAME, MetadataKey
-from rivven.security.keys.held_topics import SealedTopics
+from rivven.security.keys.held_topics import TracesOf
 from rivven.security.keys.key_file import KeyFileRefused, make_directory
 from rivven.security.keys.key_store import STATE_NAME, KeyStore, open_key_store
 from rivven.security.keys.keyring_file import KEYRING_NAME, open_keyring
@@ -119,7 +119,7 @@ class Encryption:
                 len(orphans),
                 ", ".join(map(str, orphans[:ORPHANS_NAMED_MAX])),
             )
-            await self.topic_keys.prepare(dict.fromkeys(orphans))
+            await self.topic_keys.open_all(orphans)
 
     def watched_by(self, metrics: Metrics) -> None:
         """Show what the provider is asked for, and what of it is missing."""
@@ -186,8 +186,8 @@ async def open_encryption(
             clock,
         )
         secrets = Secrets(files, data_dir, os.urandom, opened.store, opened.metadata_key.secrets_key())
-        sealed = partial(sealed_topics, OsFiles(), f"{data_dir}/{PARTITIONS_NAME}")
-        topic_keys = _topic_keys(settings, opened, cluster_id, sealed, clock, tasks)
+        traces = partial(traces_of, OsFiles(), f"{data_dir}/{PARTITIONS_NAME}")
+        topic_keys = _topic_keys(settings, opened, cluster_id, traces, clock, tasks)
         await topic_keys.open()
         marked = await asyncio.to_thread(_take_over, opened.store, secrets)
     except KeyProviderError as error:
@@ -247,7 +247,7 @@ def _topic_keys(
     settings: EncryptionConfig,
     opened: OpenedKeys,
     cluster_id: str,
-    sealed: SealedTopics,
+    traces: TracesOf,
     clock: Clock,
     tasks: Tasks,
 ) -> TopicKeys:
@@ -261,7 +261,7 @@ def _topic_keys(
         tasks=tasks,
         clock=clock,
         entropy=os.urandom,
-        sealed_topics=sealed,
+        traces_of=traces,
     )
 
 

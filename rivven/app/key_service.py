@@ -17,6 +17,8 @@ from rivven.config.models import Config
 from rivven.errors import RivvenError
 from rivven.log.checkpoint import PartitionKey
 from rivven.log.directory import PARTITIONS_NAME
+from rivven.log.only_sealed import SealedSurvey
+from rivven.log.partition_log import PartitionLog
 from rivven.log.reencryption import Reencryptor
 from rivven.log.workers import WorkerPool
 from rivven.metadata.service import MetadataService
@@ -74,8 +76,12 @@ async def start_key_operations(
     settings = config.storage.encryption
     encryption.watched_by(metrics)
     files = ErasureFiles(PrivateFiles(), encryption.store)
+
+    def logs() -> list[PartitionLog]:
+        return [partition.log for partition in replicas]
+
     reencryptor = Reencryptor(
-        logs=lambda: [partition.log for partition in replicas],
+        logs=logs,
         keys=encryption.topic_keys,
         claims=claims,
         workers=workers,
@@ -106,4 +112,5 @@ async def start_key_operations(
             ExitCode.KEYS,
         ) from None
     tasks.spawn(reencryptor.run(), "re-encryption")
+    tasks.spawn(SealedSurvey(logs, encryption.topic_keys).run(), "only sealed topics")
     return operations

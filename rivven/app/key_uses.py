@@ -105,6 +105,7 @@ class KeyUses:
             plain,
             rewriting,
             self._topic_keys.failure(topic.topic_id),
+            stored is not None and stored.only_sealed,
         )
 
     async def count(self) -> None:

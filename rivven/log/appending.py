@@ -47,6 +47,9 @@ def segment_for(log: PartitionLog, loaded: LoadedLog, last_offset: int, now_ms: 
     new one; sealed if the topic is. Raises KAFKA_STORAGE_ERROR, with nothing changed."""
     segment = loaded.active
     seal = _new_seal(log, segment)
+    if seal is None and not log.host.may_begin_plain(log.topic_id):
+        log.host.complain(f"{log!r}: no plain segment is begun, as the topic is marked as only sealed")
+        raise StorageFailed("the key store does not say yet that the topic may have plain segments")
     try:
         if segment.end_position or not rolling.spans(segment, last_offset):
             segment = rolling.roll(log, loaded, now_ms)

@@ -46,6 +46,7 @@ class PreparedSegment:
     size_bytes: int
     max_timestamp: int
     path: str
+    sealed: bool = False
 
 
 def cleaned_path(directory: str, base_offset: int, tag: str) -> str:

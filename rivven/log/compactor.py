@@ -283,7 +283,8 @@ class Compactor:
         """Rewrite one group and put it in place; False when the log has changed under it."""
         first, last = group[0], group[-1]
         path = compaction_swap.cleaned_path(view.directory, first.base_offset, tag)
-        if _is_sealed(view, sources):
+        sealed = _is_sealed(view, sources)
+        if sealed:
             target = sealed_target(self._keys, log.topic_id, log.partition, path)
         else:
             target = plain_target(path)
@@ -293,7 +294,7 @@ class Compactor:
         self.totals.bytes_read += sum(segment.size_bytes for segment in group)
         if not changed:
             return True
-        prepared = PreparedSegment(first.base_offset, last.end_offset, size, max_timestamp, path)
+        prepared = PreparedSegment(first.base_offset, last.end_offset, size, max_timestamp, path, sealed)
         if not await log.replace_segments([segment.base_offset for segment in group], prepared):
             await asyncio.to_thread(self._remove, path)
             return False

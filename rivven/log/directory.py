@@ -43,6 +43,7 @@ from rivven.log.identity import (
     lock_directory,
     refusal,
 )
+from rivven.log.opening import plan_of
 from rivven.log.partition_log import PartitionLog
 from rivven.log.recovery import NEVER_SAVED, Opened, OpenPlan, recover
 from rivven.log.sealing import SegmentKeys
@@ -236,20 +237,8 @@ class LogDirectory:
 
     async def _recover(self, logs: Sequence[PartitionLog]) -> None:
         """Open what a crash left, on one thread; a log that cannot be opened is offline."""
-        host = self._host
-        table = self._keeper.table
-        plans = [
-            OpenPlan(
-                log.path,
-                table.get(log.key) or NEVER_SAVED,
-                log.config.index_interval_bytes,
-                host.limits.producers_per_partition,
-                host.clock.now_ms(),
-                self._synced,
-                log.config.encryption_enabled,
-            )
-            for log in logs
-        ]
+        host, table = self._host, self._keeper.table
+        plans = [plan_of(log, table.get(log.key) or NEVER_SAVED, synced=self._synced) for log in logs]
 
         def job() -> list[Opened | Exception]:
             return [_try_recover(host, plan) for plan in plans]

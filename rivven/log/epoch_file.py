@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 
+from rivven.errors import StorageFailed
 from rivven.log import framed_file
 from rivven.log.epochs import EPOCHS_MAGIC, EPOCHS_VERSION, LeaderEpochs, decode_epochs
 from rivven.log.file_cache import FileCache
@@ -25,7 +26,8 @@ _log = logging.getLogger("rivven.log")
 def load_epochs(
     files: Files, cache: FileCache, directory: str, segments: list[Segment], at_least: int
 ) -> LeaderEpochs:
-    """The epochs of a partition. `at_least` is the checkpoint's word for the current one. Raises OSError."""
+    """The epochs of a partition. `at_least` is the checkpoint's word for the current one. Raises OSError, and
+    StorageFailed when they have to be found in a segment that is damaged."""
     path = f"{directory}/{EPOCHS_NAME}"
     try:
         found = framed_file.read(files, path, EPOCHS_MAGIC, EPOCHS_VERSION)
@@ -64,6 +66,9 @@ def _from_batches(cache: FileCache, segments: list[Segment]) -> LeaderEpochs:
 def _end_of(cache: FileCache, segments: list[Segment]) -> int:
     end = segments[-1].base_offset if segments else 0
     if segments:
-        for _, header in headers_from(cache, segments[-1]):
-            end = header.last_offset + 1
+        try:
+            for _, header in headers_from(cache, segments[-1]):
+                end = header.last_offset + 1
+        except BatchDamaged as damage:
+            raise StorageFailed(f"{segments[-1].data.path}: {damage}") from None
     return end

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from uuid import UUID
 
 from rivven.clock import Clock
 from rivven.log.committer import Committer
@@ -213,6 +214,14 @@ class Host:
         if self.keys is None:
             raise KeyUnavailable("the records are sealed and this broker has no keys")
         return Seal(header, self.keys.sealer(header))
+
+    def only_sealed(self, topic_id: UUID) -> bool:
+        """Whether a plain segment of this topic is a forged one."""
+        return self.keys is not None and self.keys.only_sealed(topic_id)
+
+    def may_begin_plain(self, topic_id: UUID) -> bool:
+        """Whether a plain segment of this topic may be begun."""
+        return self.keys is None or self.keys.may_begin_plain(topic_id)
 
     def tidy(self, job: Job) -> None:
         """Run a job that nobody waits for, unless the directory is closed: the next start does it then."""

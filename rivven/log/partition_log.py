@@ -16,7 +16,7 @@ from uuid import UUID
 from rivven.config.settings import LONG_MAX
 from rivven.config.topic_settings import TopicConfig
 from rivven.errors import OffsetOutOfRange, RivvenError, StorageFailed
-from rivven.log import appending, lookup, reads, replacing, retention, rolling, segment_info, waiting
+from rivven.log import appending, lookup, opening, reads, replacing, retention, rolling, segment_info, waiting
 from rivven.log.checkpoint import CheckpointEntry, PartitionKey
 from rivven.log.committer import NOTHING, SyncPlan
 from rivven.log.compaction import CleanableView
@@ -27,7 +27,7 @@ from rivven.log.hot_tail import HotTail
 from rivven.log.loaded import LoadedLog
 from rivven.log.producers import ProducerEntry
 from rivven.log.reading import ReadResult, Wanted
-from rivven.log.recovery import Opened, OpenPlan, open_clean
+from rivven.log.recovery import Opened, open_clean
 from rivven.log.sealing import FRAME_OVERHEAD_BYTES, SEGMENT_HEADER_BYTES
 from rivven.log.segment_info import SegmentInfo
 from rivven.log.write_queue import Queued, WriteFailed, WriteQueue
@@ -188,13 +188,7 @@ class PartitionLog:
         return self._open() if loaded is None else loaded
 
     def _open(self) -> LoadedLog:
-        plan = OpenPlan(
-            self.path,
-            self.checkpoint_entry,
-            self.config.index_interval_bytes,
-            self._host.limits.producers_per_partition,
-            self._host.clock.now_ms(),
-        )
+        plan = opening.plan_of(self, self.checkpoint_entry)
         try:
             self.adopt(open_clean(self._host.files, self._host.cache, plan))
         except (OSError, StorageFailed) as error:

@@ -9,6 +9,7 @@ segments are walked by their frames' lengths and checksums, without a key. Block
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ from rivven.log.producers import Producers
 from rivven.log.scanning import BatchDamaged, scan
 from rivven.log.segment import UNKNOWN_TIMESTAMP, Segment, base_offset_of, segment_path
 from rivven.log.segment_index import index_paths, load_index, save_index
-from rivven.log.segment_kind import SegmentRefused, headers_from, learn
+from rivven.log.segment_kind import PlainRefused, SegmentRefused, headers_from, learn
 
 _log = logging.getLogger("rivven.log")
 
@@ -60,6 +61,8 @@ class OpenPlan:
     """Everything in the directory was synced since the crash: no file has to be."""
     sealing: bool = False
     """The topic is encrypted: an empty directory gets the mark of `plain_history`."""
+    only_sealed: bool = False
+    """The topic has no plain segment: none that is found is believed."""
 
 
 @dataclass(slots=True)
@@ -88,7 +91,7 @@ def open_clean(files: Files, cache: FileCache, plan: OpenPlan) -> Opened:
     saved = plan.saved
     names = _tidy(files, plan.directory)
     size = sum(files.size(f"{plan.directory}/{name}") for name in names if base_offset_of(name) is not None)
-    segments = _find_segments(files, plan.directory, names, saved.log_start_offset)
+    segments = _find_segments(files, plan, names)
     if size != saved.size_bytes:
         reason = f"holds {size} bytes, {saved.size_bytes} at the last shutdown"
         raise PartitionDamaged(plan.directory, 0, reason)
@@ -128,7 +131,7 @@ class _Recovery:
 
     def run(self) -> Opened:
         saved = self._plan.saved
-        segments = _find_segments(self._files, self._directory, self._names, saved.log_start_offset)
+        segments = _find_segments(self._files, self._plan, self._names)
         self._check_beginning(segments)
         new = any(segment.base_offset >= self._point and segment.written_position for segment in segments)
         if new and not self._plan.synced:
@@ -230,6 +233,8 @@ class _Recovery:
         that is whole and wrong: nothing a crash leaves."""
         try:
             sealed = learn(self._cache, segment) if size else None
+        except PlainRefused as refused:
+            return self._not_sealed(segment, size, refused)
         except SegmentRefused as refused:
             raise PartitionDamaged(segment.data.path, refused.position, refused.reason) from None
         except BatchDamaged as damage:
@@ -240,6 +245,15 @@ class _Recovery:
             self._files.sync_directory(self._directory)
             self._names.remove(plain_history.MARK_NAME)
         return None
+
+    def _not_sealed(self, segment: Segment, size: int, refused: PlainRefused) -> BatchDamaged:
+        """What a crash left of a sealed segment whose first page never reached the disk, to be cut like any
+        damage. Raises PartitionDamaged when a plain batch is there, which no crash leaves."""
+        with contextlib.suppress(BatchDamaged):
+            for _ in scan(self._cache.get(segment.data), 0, size):
+                raise PartitionDamaged(segment.data.path, refused.position, refused.reason) from None
+        segment.sealed = None
+        return refused
 
     def _scan(
         self, segment: Segment, file: File, size: int, expected: int, *, until: int | None
@@ -333,8 +347,9 @@ def _tidy(files: Files, directory: str) -> list[str]:
     return names
 
 
-def _find_segments(files: Files, directory: str, names: list[str], log_start: int) -> list[Segment]:
+def _find_segments(files: Files, plan: OpenPlan, names: list[str]) -> list[Segment]:
     """Segments in order, without those that end before the log's start: their deletion was under way."""
+    directory, log_start = plan.directory, plan.saved.log_start_offset
     bases = sorted(base for name in names if (base := base_offset_of(name)) is not None)
     while len(bases) > 1 and bases[1] <= log_start:
         base = bases.pop(0)
@@ -346,6 +361,7 @@ def _find_segments(files: Files, directory: str, names: list[str], log_start: in
     for base in bases:
         segment = Segment(directory, base, files.size(segment_path(directory, base)))
         segment.max_timestamp = UNKNOWN_TIMESTAMP
+        segment.only_sealed = plan.only_sealed
         segments.append(segment)
     return segments
 

@@ -24,12 +24,14 @@ from rivven.log.compaction import ClosedSegment
 from rivven.log.compaction_swap import PreparedSegment
 from rivven.log.compactor import Workers
 from rivven.log.files import Files
+from rivven.log.only_sealed import MarkKeys, mark_if_only_sealed
 from rivven.log.partition_log import PartitionLog
 from rivven.log.rewriting_keys import (
     RewritingKeys,
     SourceFields,
     TargetFields,
     fields_of,
+    forged,
     key_ids_on_disk,
     read_segment_header,
 )
@@ -50,7 +52,7 @@ provider does not heal at once, and every try may copy a segment for nothing."""
 _log = logging.getLogger("rivven.log")
 
 
-class ReencryptionKeys(RewritingKeys, Protocol):
+class ReencryptionKeys(RewritingKeys, MarkKeys, Protocol):
     """What re-encryption needs of the keys (`security.keys.topic_keys.TopicKeys`)."""
 
     def newest(self, topic_id: UUID) -> bytes | None:
@@ -234,11 +236,12 @@ class Reencryptor:
         return not left and not problem
 
     async def _finish(self, topic_id: UUID, progress: Progress) -> None:
-        """Forget keys that no file of this topic names any more, then the wish itself."""
+        """Forget keys that no file of this topic names any more, have plain segments refused from now on,
+        then cross off the wish."""
         try:
             async with self._asking:
                 forgotten = await self._forget_keys(topic_id, progress)
-                if forgotten is None:
+                if forgotten is None or not await self._mark(topic_id):
                     return
                 await self._keys.set_rewriting(topic_id, False)
         except (OSError, RivvenError) as error:
@@ -269,6 +272,14 @@ class Reencryptor:
         if unused:
             await self._keys.retire(topic_id, unused)
         return len(unused)
+
+    async def _mark(self, topic_id: UUID) -> bool:
+        """Have a plain segment taken for a forged one, unless the topic may have some again; False: not
+        yet."""
+        logs = self._logs_of(topic_id)
+        if not all(log.config.encryption_enabled for log in logs) or self._keys.only_sealed(topic_id):
+            return True
+        return await mark_if_only_sealed(self._keys, topic_id, logs)
 
     # -- a partition -----------------------------------------------------------------------------------------
 
@@ -316,7 +327,7 @@ class Reencryptor:
         try:
             size = await self._copy(source, target, progress)
             prepared = PreparedSegment(
-                segment.base_offset, segment.end_offset, size, segment.max_timestamp, path
+                segment.base_offset, segment.end_offset, size, segment.max_timestamp, path, sealed=True
             )
             placed = await log.replace_segments([segment.base_offset], prepared)
         except (OSError, RivvenError):
@@ -375,7 +386,11 @@ class Reencryptor:
         host, topic_id, partition = log.host, log.topic_id, log.partition
 
         def job() -> list[tuple[ClosedSegment, SegmentHeader | None]]:
-            return [(one, read_segment_header(host.files, one, topic_id, partition)) for one in segments]
+            found = [(one, read_segment_header(host.files, one, topic_id, partition)) for one in segments]
+            for one, header in found:
+                if header is None and self._keys.only_sealed(topic_id):
+                    raise forged(one)
+            return found
 
         return await on_worker(host.threads, host.readers, job) if segments else []
 

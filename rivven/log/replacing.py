@@ -14,8 +14,8 @@ from rivven.errors import StorageFailed
 from rivven.log import compaction_swap
 from rivven.log.compaction import CleanableView, ClosedSegment
 from rivven.log.compaction_swap import PreparedSegment
-from rivven.log.files import File
-from rivven.log.host import Host
+from rivven.log.file_cache import PatientFiles
+from rivven.log.files import File, Files
 from rivven.log.loaded import LoadedLog
 from rivven.log.segment import UNKNOWN_TIMESTAMP, Segment
 from rivven.log.waiting import on_worker
@@ -70,6 +70,8 @@ async def replace_segments(log: PartitionLog, old: Sequence[int], prepared: Prep
     """See `PartitionLog.replace_segments`. Once begun it goes on to its end, even if the caller stops."""
     if log.deleted or not log.online:
         return False
+    if not prepared.sealed and not log.host.may_begin_plain(log.topic_id):
+        return False  # written while the topic was to be plain, which it is no more
     loaded = log.usable()
     replaced = _segments_with(loaded, old, prepared)
     if not replaced or loaded.replacing:
@@ -82,9 +84,11 @@ async def _replace(
     log: PartitionLog, loaded: LoadedLog, replaced: Sequence[Segment], prepared: PreparedSegment
 ) -> bool:
     host = log.host
-    finish = partial(compaction_swap.finish, host.files, log.path, prepared.base_offset, prepared.end_offset)
+    # Once renamed, the new segment must be finished: a swap left behind would replace what came after it.
+    files = PatientFiles(host.files, host.cache)
+    finish = partial(compaction_swap.finish, files, log.path, prepared.base_offset, prepared.end_offset)
     try:
-        file = await on_worker(host.threads, host.janitor, partial(_commit, host, log.path, prepared))
+        file = await on_worker(host.threads, host.janitor, partial(_commit, files, log.path, prepared))
         new = _switch(log, loaded, replaced, prepared)
         # Until the swap is finished the segment's name still means the old file, and so do its index files.
         new.data.pinned = file
@@ -112,10 +116,10 @@ def _segments_with(loaded: LoadedLog, old: Sequence[int], prepared: PreparedSegm
     return loaded.segments[first:last]
 
 
-def _commit(host: Host, directory: str, prepared: PreparedSegment) -> File:
+def _commit(files: Files, directory: str, prepared: PreparedSegment) -> File:
     """Open the new segment, then make it the one that counts: the open file outlives all renames."""
-    file = host.files.open(prepared.path, "write")
-    compaction_swap.commit(host.files, directory, prepared)
+    file = files.open(prepared.path, "write")
+    compaction_swap.commit(files, directory, prepared)
     return file
 
 
@@ -123,6 +127,7 @@ def _switch(
     log: PartitionLog, loaded: LoadedLog, replaced: Sequence[Segment], prepared: PreparedSegment
 ) -> Segment:
     new = Segment(log.path, prepared.base_offset, prepared.size_bytes)
+    new.only_sealed = log.host.only_sealed(log.topic_id)
     new.max_timestamp = UNKNOWN_TIMESTAMP
     new.rebuild_index = True
     first = loaded.segments.index(replaced[0])

@@ -21,6 +21,7 @@ from rivven.log.sealing import (
     SegmentHeader,
     parse_segment_header,
 )
+from rivven.log.segment_kind import PlainRefused
 from rivven.records.batch import CorruptBatch
 
 SourceFields = tuple[int, int, str, int, bytes | None]
@@ -38,6 +39,10 @@ class RewritingKeys(Protocol):
 
     def export(self, header: SegmentHeader) -> bytes:
         """The data key of a segment, for a worker of our own. Raises KeyUnavailable, FrameRefused."""
+        ...
+
+    def only_sealed(self, topic_id: UUID) -> bool:
+        """Whether the topic has no plain segment: one that is found was put there by somebody."""
         ...
 
 
@@ -65,10 +70,18 @@ def source_fields(
 ) -> tuple[SourceFields, ...]:
     """What a worker needs to read these segments. Raises CorruptMessage, KeyUnavailable and OSError."""
     found = []
+    only_sealed = keys is not None and keys.only_sealed(topic_id)
     for segment in segments:
         header = read_segment_header(files, segment, topic_id, partition)
+        if header is None and only_sealed and segment.size_bytes:
+            raise forged(segment)
         found.append(fields_of(segment, header, keys))
     return tuple(found)
+
+
+def forged(segment: ClosedSegment) -> CorruptMessage:
+    """A plain segment of a topic that has none: nothing of it is believed, nor sealed by rewriting it."""
+    return CorruptMessage(f"{segment.path} at {PlainRefused(segment.path)}")
 
 
 def fields_of(

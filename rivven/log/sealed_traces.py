@@ -1,4 +1,4 @@
-"""Which topics have sealed segments on the disk: evidence that they had keys, when the key store has none.
+"""What of topics is on the disk: sealed segments say that they had keys, when the key store has none.
 
 Reads the first bytes of files. Blocking. It must not ask for keys, nor change anything.
 """
@@ -6,6 +6,7 @@ Reads the first bytes of files. Blocking. It must not ask for keys, nor change a
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from rivven.log.files import Files
@@ -13,17 +14,26 @@ from rivven.log.sealing import SEGMENT_MAGIC
 from rivven.log.segment import base_offset_of
 
 
-def sealed_topics(files: Files, partitions_path: str, topic_ids: Collection[UUID]) -> set[UUID]:
-    """Those of the topics that have at least one sealed segment. Raises OSError."""
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """Topics that have a partition's directory, and those of them with at least one sealed segment."""
+
+    present: set[UUID] = field(default_factory=set)
+    sealed: set[UUID] = field(default_factory=set)
+
+
+def traces_of(files: Files, partitions_path: str, topic_ids: Collection[UUID]) -> Traces:
+    """What is there of these topics. Raises OSError."""
     asked = {str(topic_id): topic_id for topic_id in topic_ids}
-    found: set[UUID] = set()
+    found = Traces()
     for name in files.list(partitions_path):
         text, _, number = name.rpartition("-")
         topic_id = asked.get(text)
-        if topic_id is None or topic_id in found or not number.isdecimal():
+        if topic_id is None or topic_id in found.sealed or not number.isdecimal():
             continue
+        found.present.add(topic_id)
         if _holds_sealed(files, f"{partitions_path}/{name}"):
-            found.add(topic_id)
+            found.sealed.add(topic_id)
     return found
 
 

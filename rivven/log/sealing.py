@@ -124,7 +124,19 @@ class Seal(NamedTuple):
     sealer: Sealer
 
 
-class SegmentKeys(Protocol):
+class SealedMarks(Protocol):
+    """What is kept, away from the data, of which topics have sealed segments only. Any thread may ask."""
+
+    def only_sealed(self, topic_id: UUID) -> bool:
+        """Whether the topic has no plain segment: one that is found was put there by somebody."""
+        ...
+
+    def may_begin_plain(self, topic_id: UUID) -> bool:
+        """Whether a plain segment of it may be begun: there is no mark, and none is being made."""
+        ...
+
+
+class SegmentKeys(SealedMarks, Protocol):
     """Where a log directory gets the keys of its segments. All but `prepare` never wait for a provider and
     may be called from any thread."""
 
@@ -132,8 +144,8 @@ class SegmentKeys(Protocol):
         """Have the keys of these topics at hand; called before their partitions are opened or reconfigured.
 
         The value is the topic's `encryption.key` ("" for the default), for which a topic key is made if there
-        is none; None for a topic that seals nothing new. Never raises for a key: `create` and `sealer` do,
-        until a retry in the background has got it.
+        is none; None for a topic that seals nothing new: its mark goes. Never raises for a key: `create` and
+        `sealer` do, until a retry in the background has got it.
         """
         ...
 

@@ -58,6 +58,7 @@ class Segment:
         "index",
         "max_timestamp",
         "max_timestamp_offset",
+        "only_sealed",
         "rebuild_index",
         "retired",
         "seal",
@@ -84,6 +85,8 @@ class Segment:
         """Replaced or deleted: positions found in it are worth nothing any more."""
         self.sealed: SegmentHeader | Unread | None = UNREAD if size else None
         """None: plain, or nothing in it yet. `segment_kind.learn` reads it."""
+        self.only_sealed = False
+        """Its topic has no plain segment: if this one is, it was put there by somebody."""
         self.seal: Seal | None = None
         """What new frames are sealed with; only while it is the active segment."""
         self.seals = 0

@@ -11,7 +11,7 @@ from rivven.errors import StorageFailed
 from rivven.log import plain_history
 from rivven.log.loaded import LoadedLog
 from rivven.log.scanning import BatchDamaged
-from rivven.log.segment_kind import learn
+from rivven.log.segment_kind import PlainRefused, learn
 
 if TYPE_CHECKING:
     from rivven.log.partition_log import PartitionLog
@@ -33,6 +33,9 @@ def view(log: PartitionLog, loaded: LoadedLog) -> list[SegmentInfo]:
     for number, segment in enumerate(loaded.segments):
         try:
             sealed = learn(log.host.cache, segment) if segment.end_position else None
+        except PlainRefused as forged:
+            log.take_offline(f"{segment.data.path}, {forged}")
+            raise StorageFailed("the log of this partition is offline") from forged
         except (BatchDamaged, OSError) as error:
             log.host.complain(f"{segment.data.path}: {error}")
             raise StorageFailed("the log of this partition cannot be read") from error

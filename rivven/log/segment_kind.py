@@ -19,12 +19,23 @@ class SegmentRefused(BatchDamaged):
     """A whole header, but not to be believed here: of another partition, or of a later version. Never cut."""
 
 
+class PlainRefused(SegmentRefused):
+    """Does not begin like a sealed segment, and its topic has no other ones."""
+
+    def __init__(self, path: str) -> None:
+        name = path.rpartition("/")[2]
+        super().__init__(0, f"{name} is not sealed, and by the key store its topic has sealed segments only")
+
+
 def learn(cache: FileCache, segment: Segment) -> SegmentHeader | None:
-    """The header of a sealed segment, None for a plain one. Blocking. Raises BatchDamaged and OSError."""
+    """The header of a sealed segment, None for a plain one. Blocking.
+
+    Raises BatchDamaged, PlainRefused where none may be plain, and OSError.
+    """
     sealed = segment.sealed
     if isinstance(sealed, Unread):
         content = cache.get(segment.data).read(SEGMENT_HEADER_BYTES, 0)
-        sealed = segment.sealed = header_in(content, segment.data.path)
+        sealed = segment.sealed = _kind(segment, content)
     return sealed
 
 
@@ -33,8 +44,15 @@ def learn_cached(segment: Segment, content: Buffer | None) -> bool:
     if isinstance(segment.sealed, Unread):
         if content is None or len(content) < min(SEGMENT_HEADER_BYTES, segment.written_position):
             return False
-        segment.sealed = header_in(content, segment.data.path)
+        segment.sealed = _kind(segment, content)
     return True
+
+
+def _kind(segment: Segment, content: Buffer) -> SegmentHeader | None:
+    sealed = header_in(content, segment.data.path)
+    if sealed is None and segment.only_sealed:
+        raise PlainRefused(segment.data.path)
+    return sealed
 
 
 def header_in(content: Buffer, path: str) -> SegmentHeader | None:

@@ -30,6 +30,8 @@ class StaticSegmentKeys:
         self.algorithm = algorithm
         self.available = True
         """False: no key is at hand, as while a provider is out of reach from the start."""
+        self.marked: set[UUID] = set()
+        """Topics that are known to have sealed segments only."""
         self._topics: dict[UUID, list[bytes]] = {}
         self._keys: dict[bytes, bytes] = {}
 
@@ -71,6 +73,14 @@ class StaticSegmentKeys:
         if topic_id not in self._topics:
             return None
         return self._topics[topic_id][-1] if self.available else None
+
+    def only_sealed(self, topic_id: UUID) -> bool:
+        """Whether the topic is marked."""
+        return topic_id in self.marked
+
+    def may_begin_plain(self, topic_id: UUID) -> bool:
+        """Whether it is not."""
+        return topic_id not in self.marked
 
     def renew(self, topic_id: UUID) -> bytes:
         """A new topic key, current from now on; its id."""

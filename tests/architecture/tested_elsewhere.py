@@ -159,6 +159,7 @@ ELSEWHERE = (
             "rivven.log.host",
             "rivven.log.loaded",
             "rivven.log.lookup",
+            "rivven.log.opening",
             "rivven.log.reading",
             "rivven.log.reads",
             "rivven.log.retention",

@@ -24,6 +24,7 @@ import cryptography.hazmat.primitives.kdf.hkdf  # noqa: F401 - loaded here, once
 
 from rivven.clock import SystemClock
 from rivven.config.storage import EncryptionConfig
+from rivven.log.sealed_traces import Traces
 from rivven.log.sealing import open_frame, parse_segment_header, seal_batch
 from rivven.log.threads import LoopThreads
 from rivven.security.keys.bootstrap import MetadataKey
@@ -82,7 +83,7 @@ class Keys:
             tasks=tasks,
             clock=SystemClock(),
             entropy=os.urandom,
-            sealed_topics=lambda _topics: set(),
+            traces_of=lambda _topics: Traces(),
         )
         await keys.open()
         yield keys

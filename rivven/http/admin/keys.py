@@ -77,6 +77,9 @@ class TopicKeysInfo(BaseModel):
     bytes: int
     plain_segments: int
     plain_bytes: int
+    may_hold_plain: bool = Field(
+        description="Segments in plain are believed; false once it is known to have sealed ones only."
+    )
     plaintext_history: bool = Field(description="Some of it was once stored unencrypted.")
     newest_percent: float = Field(description="Bytes under the newest topic key, percent.")
     reencrypting: bool
@@ -458,6 +461,7 @@ def _topic(use: TopicKeyUse) -> TopicKeysInfo:
         bytes=use.total.stored_bytes,
         plain_segments=use.plain.segments,
         plain_bytes=use.plain.stored_bytes,
+        may_hold_plain=not use.only_sealed,
         plaintext_history=use.plaintext_history,
         newest_percent=use.newest_percent,
         reencrypting=use.rewriting,

@@ -7,6 +7,9 @@ business of `topic_keys`.
 A topic gets its first keys only if it has no sealed segment: one that has and is not in the key store had
 keys that are not here now, because another key store was restored, or because it was shredded. New ones in
 their place would be lost again, with what is written under them, when the right key store comes back.
+
+With its first keys a topic of which nothing is on the disk is marked as one that has only sealed segments;
+the mark goes once it is to have plain ones. The log begins none while there is a mark or one is being made.
 """
 
 from __future__ import annotations
@@ -14,11 +17,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
 
 from rivven.clock import Clock
+from rivven.log.sealed_traces import Traces
 from rivven.log.threads import Threads
 from rivven.log.waiting import on_worker
 from rivven.security.keys.key_store import FORMER_NAMES_MAX, KeyStore, StoredTopic
@@ -43,8 +50,8 @@ RETRY_SECONDS_MAX: Final = 30.0
 
 Pause = Callable[[float], Awaitable[None]]
 
-SealedTopics = Callable[[Collection[UUID]], set[UUID]]
-"""Those of the topics that have sealed segments. Blocks; raises OSError."""
+TracesOf = Callable[[Collection[UUID]], Traces]
+"""What of topics is on the disk. Blocks; raises OSError."""
 
 _log = logging.getLogger("rivven.keys")
 
@@ -60,6 +67,8 @@ class HeldTopic:
         "gone",
         "lock",
         "lost",
+        "marking",
+        "plain",
         "refused",
         "ring",
         "stored",
@@ -73,6 +82,10 @@ class HeldTopic:
         self.ring: TopicRing | None = None
         self.wanted: str | None = None
         """The `encryption.key` it is to be wrapped with; None: nothing new is sealed."""
+        self.plain = False
+        """Who hosts it said that what is new is to be plain."""
+        self.marking = 0
+        """How many are about to find out whether it has only sealed segments: none may become plain."""
         self.refused = refused
         """Why its file cannot be used."""
         self.failure = ""
@@ -92,7 +105,29 @@ class HeldTopic:
             return False
         if self.stored is None:
             return self.wanted is None
+        if self.plain and self.stored.only_sealed:
+            return False
         return self.ring is not None and self.wanted in (None, self.stored.key_name)
+
+    @property
+    def only_sealed(self) -> bool:
+        """Whether it is known to have no plain segment."""
+        return self.stored is not None and self.stored.only_sealed
+
+    @property
+    def may_begin_plain(self) -> bool:
+        """Whether a plain segment would not be taken for a forged one; not if its file cannot be read, which
+        may have the mark."""
+        return not (self.only_sealed or self.marking or self.refused)
+
+    @contextmanager
+    def plain_held_back(self) -> Iterator[None]:
+        """Meanwhile no plain segment of it is begun."""
+        self.marking += 1
+        try:
+            yield
+        finally:
+            self.marking -= 1
 
     def wipe(self) -> None:
         """Nothing is known of it any more; its keys in memory are overwritten."""
@@ -116,7 +151,7 @@ class HeldTopics:
         clock: Clock,
         entropy: Entropy,
         pause: Pause,
-        sealed_topics: SealedTopics,
+        traces_of: TracesOf,
     ) -> None:
         self.topics: dict[UUID, HeldTopic] = {}
         self.left_keks: frozenset[str] = frozenset()
@@ -131,7 +166,7 @@ class HeldTopics:
         self._clock = clock
         self._entropy = entropy
         self._pause = pause
-        self._sealed_topics = sealed_topics
+        self._traces_of = traces_of
         self._worker = threads.worker("keys", CALLS_MAX)
         self._retrying = False
 
@@ -168,6 +203,21 @@ class HeldTopics:
 
     # -- one topic; its lock is held -------------------------------------------------------------------------
 
+    async def _read_again(self, topic: HeldTopic) -> None:
+        """A file that was refused or missed. Raises KeyProviderError."""
+        if (topic.refused or topic.lost) and topic.ring is None:
+            topic.stored = await self.run(lambda: self.store.read_topic(topic.topic_id))
+            topic.refused = ""
+
+    async def mark_only_sealed(self, topic: HeldTopic, mark: bool) -> None:
+        """Say durably whether a topic that has keys is known to have no plain segment. Raises
+        KeyProviderError, with what was before."""
+        stored = topic.stored
+        if stored is not None and stored.only_sealed is not mark:
+            changed = replace(stored, only_sealed=mark)
+            await self.run(partial(self.store.write_topic, changed))
+            topic.stored = changed
+
     async def open_ring(self, topic: HeldTopic) -> None:
         """Get a topic's keys into memory, if it has any; a file that was refused or missed is read again.
 
@@ -175,9 +225,7 @@ class HeldTopics:
         """
         if topic.ring is not None or topic.gone:
             return
-        if topic.refused or topic.lost:
-            topic.stored = await self.run(lambda: self.store.read_topic(topic.topic_id))
-            topic.refused = ""
+        await self._read_again(topic)
         stored = topic.stored
         if stored is None:
             return
@@ -186,10 +234,18 @@ class HeldTopics:
         topic.ring = decode_ring(content, stored.key_ids)
 
     async def store_ring(
-        self, topic: HeldTopic, ring: TopicRing, key_name: str, created_ms: tuple[int, ...]
+        self,
+        topic: HeldTopic,
+        ring: TopicRing,
+        key_name: str,
+        created_ms: tuple[int, ...],
+        *,
+        only_sealed: bool = False,
     ) -> None:
-        """Wrap keys and store them; they count for the topic from then on. Raises KeyProviderError."""
+        """Wrap keys and store them; they count for the topic from then on. `only_sealed` is for the first
+        ones, others keep what is known. Raises KeyProviderError."""
         rewriting = topic.stored is not None and topic.stored.rewriting
+        only_sealed = only_sealed or topic.only_sealed
         context = self._context.topic(topic.topic_id)
 
         def job() -> StoredTopic:
@@ -200,7 +256,7 @@ class HeldTopics:
                     f"the key provider still wraps with {wrapped.key_id}, which was left"
                 )
             stored = StoredTopic(
-                topic.topic_id, key_name, ring.key_ids, created_ms, wrapped, rewriting, former
+                topic.topic_id, key_name, ring.key_ids, created_ms, wrapped, rewriting, former, only_sealed
             )
             self.store.write_topic(stored)
             return stored
@@ -216,10 +272,14 @@ class HeldTopics:
         if old is not None and old is not ring:
             old.wipe()
 
-    async def _settle(self, topic: HeldTopic) -> None:
+    async def _settle(self, topic: HeldTopic, *, unwritten: bool) -> None:
+        """`unwritten`: nothing of it is on the disk, and no plain segment is begun until this returns."""
         async with topic.lock:
             if topic.gone:
                 return
+            await self._read_again(topic)
+            if topic.plain:  # needs no provider
+                await self.mark_only_sealed(topic, False)
             await self.open_ring(topic)
             wanted, stored, ring = topic.wanted, topic.stored, topic.ring
             if wanted is not None and (stored is None or ring is None):
@@ -228,11 +288,14 @@ class HeldTopics:
                         "it has segments that were encrypted, and the key store has no keys of it: restore"
                         " the key store of that time, or give those records up with rivven keys start-over"
                     )
-                await self.store_ring(topic, new_ring(self._entropy), wanted, (self._clock.now_ms(),))
+                made = new_ring(self._entropy), wanted, (self._clock.now_ms(),)
+                await self.store_ring(topic, *made, only_sealed=unwritten)
             elif wanted is not None and stored is not None and ring is not None and wanted != stored.key_name:
                 await self.store_ring(topic, ring, wanted, stored.created_ms)
             topic.failure = ""
             topic.lost = False
+            if topic.plain:  # it became so while the provider was asked
+                await self.mark_only_sealed(topic, False)
 
     async def start_over(self, topic: HeldTopic) -> bool:
         """First keys for a topic whose keys are lost; False when they are not. Its lock is held.
@@ -276,8 +339,13 @@ class HeldTopics:
 
     async def _try_to_settle(self, topics: Sequence[HeldTopic]) -> None:
         try:
-            await self._look_for_lost(topics)
-            outage = await self.concurrently(topics, self._settle_noting)
+            unwritten = await self._look_at_the_disk(topics)
+            with ExitStack() as until_settled:
+                for topic in unwritten:
+                    until_settled.enter_context(topic.plain_held_back())
+                outage = await self.concurrently(
+                    topics, lambda topic: self._settle_noting(topic, unwritten=topic in unwritten)
+                )
         except ProviderUnavailable as error:  # the disk with the segments
             outage = error
         waiting = [topic for topic in topics if not topic.settled]
@@ -291,29 +359,36 @@ class HeldTopics:
                 "no keys for %d topic(s), which cannot be used until there are: %s", len(waiting), outage
             )
 
-    async def _look_for_lost(self, topics: Sequence[HeldTopic]) -> None:
-        """Which of them would get first keys though they had some. Raises ProviderUnavailable."""
+    async def _look_at_the_disk(self, topics: Sequence[HeldTopic]) -> set[HeldTopic]:
+        """Note which of them would get first keys though they had some; those of which nothing is there.
+
+        Raises ProviderUnavailable.
+        """
         without = [
             topic
             for topic in topics
             if topic.stored is None and topic.wanted is not None and not topic.refused and not topic.gone
         ]
         if not without:
-            return
+            return set()
 
-        def job() -> set[UUID]:
+        def job() -> Traces:
             try:
-                return self._sealed_topics([topic.topic_id for topic in without])
+                return self._traces_of([topic.topic_id for topic in without])
             except OSError as error:
                 raise ProviderUnavailable(f"{error.filename}: {error.strerror}") from None
 
-        sealed = await self.run(job)
+        with ExitStack() as while_looking:  # a segment begun behind the look would not be seen
+            for topic in without:
+                while_looking.enter_context(topic.plain_held_back())
+            traces = await self.run(job)
         for topic in without:
-            topic.lost = topic.stored is None and topic.topic_id in sealed
+            topic.lost = topic.stored is None and topic.topic_id in traces.sealed
+        return {topic for topic in without if topic.topic_id not in traces.present}
 
-    async def _settle_noting(self, topic: HeldTopic) -> None:
+    async def _settle_noting(self, topic: HeldTopic, *, unwritten: bool) -> None:
         try:
-            await self._settle(topic)
+            await self._settle(topic, unwritten=unwritten)
         except ProviderUnavailable:
             raise
         except KeyProviderError as error:

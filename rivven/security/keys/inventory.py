@@ -47,6 +47,8 @@ class TopicKeyUse:
     rewriting: bool = False
     problem: str = ""
     """Why its keys cannot be had; empty when they are here."""
+    only_sealed: bool = False
+    """Every segment is known to be sealed, and one in plain is refused."""
 
     @property
     def total(self) -> Stored:

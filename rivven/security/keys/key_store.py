@@ -63,6 +63,8 @@ class StoredTopic:
     """Re-encryption of the topic was asked for and is not complete."""
     former_names: tuple[str, ...] = ()
     """Other names whose KEKs have wrapped them, or keys before them: copies of the store may have that."""
+    only_sealed: bool = False
+    """Every segment of the topic is sealed: a plain one was put there by somebody. False: not known."""
 
 
 class KeyStore:
@@ -223,6 +225,7 @@ def _topic_content(stored: StoredTopic) -> dict[str, Any]:
         "kek": stored.wrapped.key_id,
         "wrapped": b64encode(stored.wrapped.blob).decode(),
         "former": list(stored.former_names),
+        "only_sealed": stored.only_sealed,
     }
 
 
@@ -242,4 +245,5 @@ def _topic_of(content: dict[str, Any]) -> StoredTopic:
         wrapped=wrapped,
         rewriting=bool(content["rewriting"]),
         former_names=tuple(str(name) for name in content.get("former", ())),
+        only_sealed=content.get("only_sealed", False) is True,
     )

@@ -9,7 +9,8 @@ is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, NamedTuple
@@ -21,7 +22,7 @@ from rivven.log.sealing import ALGORITHMS, DataKey, KeyUnavailable, Sealer, Segm
 from rivven.log.threads import Threads
 from rivven.security.keys.bootstrap import MetadataKey
 from rivven.security.keys.data_keys import DataKeys
-from rivven.security.keys.held_topics import HeldTopic, HeldTopics, Pause, SealedTopics
+from rivven.security.keys.held_topics import HeldTopic, HeldTopics, Pause, TracesOf
 from rivven.security.keys.key_store import KeyStore, StoredTopic
 from rivven.security.keys.provider import (
     KeyContext,
@@ -87,7 +88,7 @@ class TopicKeys:
         tasks: Tasks,
         clock: Clock,
         entropy: Entropy,
-        sealed_topics: SealedTopics,
+        traces_of: TracesOf,
         pause: Pause = asyncio.sleep,
     ) -> None:
         self._held = HeldTopics(
@@ -99,7 +100,7 @@ class TopicKeys:
             clock=clock,
             entropy=entropy,
             pause=pause,
-            sealed_topics=sealed_topics,
+            traces_of=traces_of,
         )
         self._provider = provider
         self._metadata_key = metadata_key
@@ -129,9 +130,14 @@ class TopicKeys:
         for topic_id, key_name in topics.items():
             topic = self._held.held(topic_id)
             topic.wanted = key_name
+            topic.plain = key_name is None
             if not topic.settled:
                 due.append(topic)
         await self._held.settle(due)
+
+    async def open_all(self, topic_ids: Iterable[UUID]) -> None:
+        """Have the keys of topics that nobody hosts at hand, as far as the provider gives them."""
+        await self._held.settle([topic for one in topic_ids if not (topic := self._held.held(one)).settled])
 
     def create(self, topic_id: UUID, partition: int) -> tuple[SegmentHeader, Sealer]:
         """Header and sealer of a new segment, under the topic's newest key. Raises KeyUnavailable."""
@@ -155,6 +161,16 @@ class TopicKeys:
         """Id of the key that new segments use; None while the topic has none."""
         topic = self._held.topics.get(topic_id)
         return topic.stored.key_ids[-1] if topic is not None and topic.stored is not None else None
+
+    def only_sealed(self, topic_id: UUID) -> bool:
+        """Whether the topic is known to have no plain segment, so that one found was put there."""
+        topic = self._held.topics.get(topic_id)
+        return topic is not None and topic.only_sealed
+
+    def may_begin_plain(self, topic_id: UUID) -> bool:
+        """Whether a plain segment of it may be begun: it is not marked, nor about to be."""
+        topic = self._held.topics.get(topic_id)
+        return topic is None or topic.may_begin_plain
 
     def older(self, topic_id: UUID) -> set[bytes]:
         """Ids of the topic's keys that are not the newest."""
@@ -254,6 +270,30 @@ class TopicKeys:
                 changed = replace(stored, rewriting=asked)
                 await self._held.run(partial(self._held.store.write_topic, changed))
                 topic.stored = changed
+
+    def unmarked(self) -> set[UUID]:
+        """Topics that get sealed segments only, from now on, and are not known to have no other ones."""
+        return {
+            topic.topic_id
+            for topic in self._held.topics.values()
+            if topic.wanted is not None and topic.stored is not None and not topic.stored.only_sealed
+        }
+
+    def plain_held_back(self, topic_id: UUID) -> AbstractContextManager[None]:
+        """Meanwhile no plain segment of the topic is begun: for who looks whether there are any."""
+        return self._held.held(topic_id).plain_held_back()
+
+    async def mark_only_sealed(self, topic_id: UUID) -> bool:
+        """Remember durably that it has no plain segment, which was found out while they were held back.
+
+        False when it is not to be sealed any more. Raises StorageFailed.
+        """
+        topic = self._existing(topic_id)
+        async with topic.lock:
+            if topic.wanted is None or topic.stored is None or topic.gone or topic.frozen:
+                return False
+            await self._held.mark_only_sealed(topic, True)
+            return True
 
     def _existing(self, topic_id: UUID) -> HeldTopic:
         topic = self._held.topics.get(topic_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -90,6 +91,16 @@ def test_everything_below_a_keyring_opens(files: CrashFiles) -> None:
     assert decode_ring(content, stored.key_ids).data_key(header).hex() == DATA_KEY
 
 
+def test_a_file_of_topic_keys_says_whether_a_plain_segment_is_refused(files: CrashFiles) -> None:
+    """An older file does not know: then none is."""
+    store = open_key_store(files, "/keys", "cluster-1", may_create=False)
+    before = store.read_topic(TOPIC)
+    files.put(f"/keys/topics/{TOPIC}.keys", (HERE / "only-sealed.keys").read_bytes())
+    after = store.read_topic(TOPIC)
+    assert before is not None and not before.only_sealed
+    assert after == replace(before, only_sealed=True, rewriting=False, former_names=("",))
+
+
 # -- the page alone ------------------------------------------------------------------------------------------
 
 
@@ -144,6 +155,11 @@ def test_from_the_keyring_to_a_data_key_as_the_page_says() -> None:
     binding = header[4:5] + header[12:28] + header[28:32] + header[32:48]
     data_key = AESGCM(ring[66:98]).decrypt(header[64:76], header[76:124], binding)
     assert data_key.hex() == DATA_KEY
+
+
+def test_the_mark_is_where_the_page_says() -> None:
+    assert json.loads(payload("only-sealed.keys", b"RVKT")[1])["only_sealed"] is True
+    assert "only_sealed" not in json.loads(payload(f"{TOPIC}.keys", b"RVKT")[1])
 
 
 def test_from_the_keyring_to_a_secret_as_the_page_says() -> None:

@@ -84,6 +84,12 @@ class VectorKeys:
         key = DataKey(self._key, 1).open(wrapped[:12], wrapped[12:], header.binding)
         return DataKey(key, header.algorithm)
 
+    def only_sealed(self, topic_id: UUID) -> bool:
+        return False
+
+    def may_begin_plain(self, topic_id: UUID) -> bool:
+        return True
+
     def newest(self, topic_id: UUID) -> bytes | None:
         return self._id
 

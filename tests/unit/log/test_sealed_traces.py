@@ -1,4 +1,4 @@
-"""Which topics have sealed segments, by the first bytes of their files."""
+"""Which topics are on the disk, and which have sealed segments, by the first bytes of their files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from rivven.log.files import OsFiles
-from rivven.log.sealed_traces import sealed_topics
+from rivven.log.sealed_traces import Traces, traces_of
 
 SEALED = b"RVNS" + bytes(200)
 
@@ -33,7 +33,8 @@ def test_any_sealed_segment_of_any_partition_counts(tmp_path: Path) -> None:
     segment(tmp_path, empty, 0, 0, b"")
     (tmp_path / "strange").mkdir()
     asked = {plain, first, last, empty, uuid4()}
-    assert sealed_topics(OsFiles(), str(tmp_path), asked) == {first, last}
+    found = traces_of(OsFiles(), str(tmp_path), asked)
+    assert found == Traces({plain, first, last, empty}, {first, last})
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def test_any_sealed_segment_of_any_partition_counts(tmp_path: Path) -> None:
 def test_what_is_deleted_or_no_segment_does_not_count(tmp_path: Path, partition: str, suffix: str) -> None:
     topic = uuid4()
     segment(tmp_path, topic, partition, 0, SEALED, suffix)
-    assert sealed_topics(OsFiles(), str(tmp_path), [topic]) == set()
+    assert traces_of(OsFiles(), str(tmp_path), [topic]).sealed == set()
 
 
 def test_what_cannot_be_read_is_not_taken_for_plain(tmp_path: Path) -> None:
@@ -50,4 +51,4 @@ def test_what_cannot_be_read_is_not_taken_for_plain(tmp_path: Path) -> None:
     (tmp_path / f"{topic}-0").mkdir()
     (tmp_path / f"{topic}-0" / f"{0:020d}.log").mkdir()
     with pytest.raises(OSError):
-        sealed_topics(OsFiles(), str(tmp_path), [topic])
+        traces_of(OsFiles(), str(tmp_path), [topic])

@@ -136,7 +136,7 @@ async def test_topics_and_their_keys(world: World) -> None:
     [shown] = (await world("GET", "/topics")).items
     assert (shown.topic, shown.topic_keys, shown.keks) == ("orders", 1, ["k1"])
     assert (shown.segments, shown.bytes, shown.plain_segments, shown.newest_percent) == (3, 250, 1, 80.0)
-    assert shown.plaintext_history
+    assert shown.plaintext_history and shown.may_hold_plain
     assert shown.reencrypting
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+from rivven.log.sealed_traces import Traces
 from rivven.log.sealing import SegmentHeader, frame_intact, open_frame, parse_segment_header, seal_batch
 from rivven.log.threads import Job, LoopThreads, Threads
 from rivven.security.keys.bootstrap import MetadataKey
@@ -58,6 +59,8 @@ class World:
         self.made: list[bytes] = []
         self.sealed_on_disk: set[UUID] = set()
         """Topics that have sealed segments."""
+        self.on_disk: set[UUID] = set()
+        """Topics that have a directory."""
         self.threads: Threads = LoopThreads(asyncio.get_running_loop())
 
     def entropy(self, size: int) -> bytes:
@@ -99,9 +102,12 @@ class World:
             tasks=tasks,
             clock=self.clock,
             entropy=self.entropy,
-            sealed_topics=lambda asked: self.sealed_on_disk & set(asked),
+            traces_of=self._traces,
             pause=self.pause,
         )
+
+    def _traces(self, asked: Collection[UUID]) -> Traces:
+        return Traces((self.on_disk | self.sealed_on_disk) & set(asked), self.sealed_on_disk & set(asked))
 
     def down(self, call: str, context: Mapping[str, str]) -> KeyProviderError | None:
         return ProviderUnavailable("the provider is out of reach")

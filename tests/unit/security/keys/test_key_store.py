@@ -50,7 +50,7 @@ def test_the_largest_file_of_topic_keys_can_be_read_again() -> None:
     names = tuple(f"{number:02}".ljust(KEY_ID_CHARACTERS_MAX, "n") for number in range(FORMER_NAMES_MAX))
     wrapped = WrappedKey("kms", "k" * KEY_ID_CHARACTERS_MAX, bytes(BLOB_BYTES_MAX))
     ids = tuple(bytes([number]) * 16 for number in range(KEYS_MAX))
-    largest = StoredTopic(TOPIC, names[0], ids, (2**62,) * KEYS_MAX, wrapped, True, names)
+    largest = StoredTopic(TOPIC, names[0], ids, (2**62,) * KEYS_MAX, wrapped, True, names, True)
     store = opened(CrashFiles())
     store.write_topic(largest)
     assert store.read_topic(TOPIC) == largest
