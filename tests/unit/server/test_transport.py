@@ -53,7 +53,7 @@ def test_small_buffers_are_joined_into_one_tls_record_and_large_ones_are_not_cop
     large = memoryview(b"d" * 300_000)
     chunk = _next_chunk(deque([large]))
     assert chunk.obj is large.obj
-    assert len(chunk) == 256 * 1024
+    assert len(chunk) == 64 * 1024
 
 
 @pytest.fixture
