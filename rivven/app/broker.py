@@ -27,10 +27,11 @@ from rivven.app.failures import address_failure
 from rivven.app.first_start import ensure_credentials, ensure_dev_certificates
 from rivven.app.groups import open_groups
 from rivven.app.handlers import build_handlers
-from rivven.app.limiting import Limiting, record_limits
+from rivven.app.limiting import Limiting, connections_max, record_limits
 from rivven.app.metadata import follow_metadata, make_metadata, open_metadata
 from rivven.app.network import Network, asks_for_certificates, whole
 from rivven.app.oidc import start_oidc
+from rivven.app.process import descriptor_limit
 from rivven.app.roles import open_roles
 from rivven.app.secrets import decoy_key, token_key
 from rivven.app.sessions import SessionsFollowMetadata
@@ -165,7 +166,7 @@ class Broker:
     ) -> None:
         config, limits = self._config, self._config.limits
         admission = Admission(
-            max_connections=limits.max_connections,
+            max_connections=connections_max(config, descriptor_limit()),
             max_connections_per_ip=limits.max_connections_per_ip,
             handshake_timeout_s=limits.handshake_timeout_secs,
             authentication_timeout_s=limits.connection_timeout_secs,

@@ -1,11 +1,13 @@
-"""Building what bounds clients: quotas, request rates, networks, limits on records and topic names."""
+"""Building what bounds clients: connections, quotas, request rates, networks, limits on records and names."""
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 
 from rivven.api.throttling import Throttling
+from rivven.app.storage import open_files
 from rivven.clock import Clock
 from rivven.config.listeners import ListenerConfig
 from rivven.config.models import Config
@@ -19,6 +21,35 @@ from rivven.security.networks import AllowedNetworks
 from rivven.security.quotas import Quotas, RequestRate, RequestRates
 from rivven.telemetry import Metrics
 from rivven.types import QuotaEntity
+
+OTHER_DESCRIPTORS = 128
+"""What is neither a segment nor a connection of a Kafka client: listeners, journals, outputs of the audit
+trail, pipes of worker processes, a few callers of the Admin API and of /metrics."""
+
+CONNECTIONS_MIN = 16
+"""However few descriptors there are."""
+
+_log = logging.getLogger("rivven.app")
+
+
+def connections_max(config: Config, descriptors: int) -> int:
+    """`limits.max_connections`, or fewer where so many would leave the log without descriptors (0 = unknown):
+    strangers must not be able to keep from the disk what clients wait for."""
+    wanted = config.limits.max_connections
+    if descriptors == 0:
+        return wanted
+    # The log may hold three times what it keeps open: as many again unsynced, and as many being synced.
+    possible = max(CONNECTIONS_MIN, descriptors - 3 * open_files(descriptors) - OTHER_DESCRIPTORS)
+    if possible < wanted:
+        _log.log(
+            logging.WARNING if "max_connections" in config.limits.model_fields_set else logging.INFO,
+            "the limit of %d open files leaves room for %d connections; limits.max_connections is %d:"
+            " raise the limit (ulimit -n, LimitNOFILE)",
+            descriptors,
+            possible,
+            wanted,
+        )
+    return min(wanted, possible)
 
 
 class Limiting:

@@ -20,7 +20,11 @@ class LimitsConfig(Strict):
     """Bounds that keep one client from harming the others."""
 
     max_connections: int = Field(
-        default=_kafka_default("max.connections"), ge=1, le=INT_MAX, description="Connections in total."
+        default=_kafka_default("max.connections"),
+        ge=1,
+        le=INT_MAX,
+        description="Connections in total; fewer where the limit of open files (ulimit -n) leaves too little "
+        "for the log.",
     )
     max_connections_per_ip: int = Field(
         default=_kafka_default("max.connections.per.ip"),

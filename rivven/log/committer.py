@@ -3,7 +3,8 @@
 Loop-owned objects (`Syncable`: partition logs, the metadata journal, the directory's checkpoint) say that
 they are dirty; a round asks each what to sync, syncs it on the thread, and tells all of them in one callback
 on the loop. A failed sync fails the whole directory, once and for all: the kernel may have dropped the pages,
-so a retry would report a durability that does not exist. The committer never retries and never truncates.
+so a retry would report a durability that does not exist. The committer never retries and never truncates;
+it waits for a descriptor where opening finds none (`descriptors`), as nothing was synced then.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from rivven.log.descriptors import patiently
 from rivven.log.files import Files
 from rivven.log.threads import Job, Threads
 
@@ -36,7 +38,7 @@ class SyncPlan:
     """What one member needs before a round may call it durable.
 
     `jobs` run first, in order, on the commit thread, and make their own effects durable (they may raise
-    OSError).
+    OSError). One that finds no descriptor is run again.
     """
 
     files: Sequence[Syncing] = ()
@@ -160,13 +162,13 @@ class Committer:
         error: OSError | None = None
         try:
             for job in jobs:
-                job()
+                patiently(job)
             count = len(files) + len(directories)
             if count < SYNCFS_FROM or not self._files.sync_all(self._root):
                 for file in files:
                     file.sync()
                 for directory in directories:
-                    self._files.sync_directory(directory)
+                    patiently(partial(self._files.sync_directory, directory))
         except OSError as raised:
             error = raised
         elapsed = time.perf_counter() - started

@@ -30,7 +30,7 @@ from rivven.log.checkpoint import (
 )
 from rivven.log.checkpoint_keeper import CheckpointKeeper
 from rivven.log.committer import Committer
-from rivven.log.file_cache import FileCache, SharingFiles
+from rivven.log.file_cache import FileCache, PatientFiles, SharingFiles
 from rivven.log.files import Files, Lock
 from rivven.log.framed_file import FormatTooNew, FramedFileDamaged
 from rivven.log.free_space import FreeSpaceWatch
@@ -320,7 +320,7 @@ class LogDirectory:
 
 def _try_recover(host: Host, plan: OpenPlan) -> Opened | Exception:
     try:
-        return recover(host.files, host.cache, plan)
+        return recover(PatientFiles(host.files, host.cache), host.cache, plan)
     except (OSError, StorageFailed) as error:
         return error
 

@@ -6,12 +6,12 @@ someone still reads or writes stays open until they let go of it (`files.File`).
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar
 
+from rivven.log.descriptors import is_shortage, patiently
 from rivven.log.files import File, Files, Lock, OpenMode
 
 T = TypeVar("T")
@@ -19,8 +19,6 @@ T = TypeVar("T")
 OPEN_RETRIES_MAX = 8
 """Attempts after running out of descriptors; each halves the cache, 8 empty any cache that fits in a process.
 """
-
-_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class FileRef:
@@ -64,7 +62,7 @@ class FileCache:
             try:
                 return use()
             except OSError as error:
-                if error.errno not in _NO_DESCRIPTORS:
+                if not is_shortage(error):
                     raise
                 self._shrink()
         return use()
@@ -137,3 +135,16 @@ class SharingFiles:
 
     def lock(self, path: str) -> Lock | None:
         return self._cache.retrying(lambda: self._files.lock(path))
+
+
+class PatientFiles(SharingFiles):
+    """The same for threads: what must go on to its end waits until there is a descriptor."""
+
+    def open(self, path: str, mode: OpenMode) -> File:
+        return patiently(lambda: super(PatientFiles, self).open(path, mode))
+
+    def list(self, directory: str) -> list[str]:
+        return patiently(lambda: super(PatientFiles, self).list(directory))
+
+    def sync_directory(self, path: str) -> None:
+        patiently(lambda: super(PatientFiles, self).sync_directory(path))

@@ -21,6 +21,7 @@ from rivven.log.checkpoint import CheckpointEntry, PartitionKey
 from rivven.log.committer import NOTHING, SyncPlan
 from rivven.log.compaction import CleanableView
 from rivven.log.compaction_swap import PreparedSegment
+from rivven.log.descriptors import is_shortage
 from rivven.log.dirty_files import DirtyFiles
 from rivven.log.host import Host
 from rivven.log.hot_tail import HotTail
@@ -192,6 +193,8 @@ class PartitionLog:
         try:
             self.adopt(open_clean(self._host.files, self._host.cache, plan))
         except (OSError, StorageFailed) as error:
+            if is_shortage(error):  # the next use finds one: nothing is wrong with the log
+                raise StorageFailed("the broker is out of file descriptors") from error
             self.take_offline(str(error))
             raise StorageFailed("the log of this partition is offline") from error
         assert self._loaded is not None

@@ -23,6 +23,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from functools import partial
 
 from rivven.log.committer import NOTHING, Committer, SyncPlan
+from rivven.log.descriptors import patiently
 from rivven.log.files import File, Files
 from rivven.log.sealing import FrameRefused
 from rivven.log.threads import Threads
@@ -368,7 +369,7 @@ class LocalJournal:
         temporary = f"{path}.new"
         if self._files.exists(temporary):
             self._files.remove(temporary)
-        file = self._files.open(temporary, "new")
+        file = patiently(lambda: self._files.open(temporary, "new"))
         try:
             _write_all(file, b"".join(parts), 0)
             file.sync()
@@ -376,7 +377,7 @@ class LocalJournal:
             self._files.remove(temporary)
             raise
         self._files.rename(temporary, path)
-        self._files.sync_directory(self._directory)
+        patiently(lambda: self._files.sync_directory(self._directory))
         return file
 
     @property

@@ -159,3 +159,17 @@ def test_one_member_that_raises_does_not_keep_the_others_waiting(caplog: pytest.
     s.threads.run_until_idle()
     assert s.members[0].ended == ["synced"]
     assert "a listener's bug" in caplog.text
+
+
+def test_without_a_descriptor_a_round_waits_and_its_jobs_run_again() -> None:
+    """Nothing was synced when opening failed, so nothing is lost by trying again."""
+    s = _Setup(1)
+    member = s.members[0]
+    plan = SyncPlan(files=(member.file,), directories=("/",), jobs=(lambda: s.files.list("/"),))  # type: ignore[arg-type, return-value]
+    member.begin_sync = lambda: plan  # type: ignore[method-assign]
+    s.files.faults += [Fault("list", errno.EMFILE), Fault("sync_directory", errno.ENFILE)]
+    s.write(0)
+    s.threads.run_until_idle()
+    assert member.ended == ["synced"]
+    assert s.failures == [] and s.committer.failure is None
+    assert s.files.faults == [] or all(fault.times == 0 for fault in s.files.faults)

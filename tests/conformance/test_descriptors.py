@@ -1,0 +1,119 @@
+"""File descriptors: connections cannot take those the log needs, and being out of them breaks nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rivven.errors import ErrorCode as E
+from rivven.protocol import messages as m
+from rivven.protocol.api import ApiKey
+from tests.conformance.client import Client, batch, produce_request
+from tests.shipped import broker as shipped
+from tests.shipped.broker import ShippedBroker
+from tests.shipped.connection import Connection
+
+PLAIN = "sasl_plaintext"
+LIMIT = 400
+CONNECTIONS = LIMIT - 3 * 64 - 128
+"""What docs/configuration.md promises for limits.max_connections under such a limit."""
+PARTITIONS = 200
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc (Linux)"
+)
+
+
+def codes(client: Client, topic: str, partitions: int) -> Counter[int]:
+    """Produce to every partition at once; how often each code was answered."""
+    request = produce_request(topic, *[batch(b"v" * 100) for _ in range(partitions)])
+    answer = client.call(ApiKey.PRODUCE, 9, request)
+    return Counter(entry.error_code for entry in answer.responses[0].partition_responses)
+
+
+def descriptors(broker: ShippedBroker) -> int:
+    return len(os.listdir(f"/proc/{broker.pid}/fd"))
+
+
+def address(connection: Connection) -> tuple[str, int]:
+    host, _, port = connection.bootstrap.rpartition(":")
+    return host, int(port)
+
+
+@pytest.fixture
+def strangers() -> Iterator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+def test_connections_leave_the_log_what_it_needs(
+    own_directory: Path, strangers: contextlib.ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_directory.mkdir(mode=0o700)
+    limited = own_directory / "rivven"
+    limited.write_text(f'#!/bin/sh\nulimit -n {LIMIT}\nexec {shipped.RIVVEN} "$@"\n')
+    limited.chmod(0o700)
+    monkeypatch.setattr(shipped, "RIVVEN", limited)
+    with ShippedBroker(own_directory / "broker", protocols=(PLAIN,)) as broker:
+        plain = broker.connection(PLAIN)
+        with Client(plain) as admin:
+            topic = admin.create_topic(partitions=PARTITIONS)
+            for _ in range(CONNECTIONS + 60):
+                strangers.enter_context(socket.create_connection(address(plain)))
+            for _ in range(3):
+                assert codes(admin, topic, PARTITIONS) == {E.NONE: PARTITIONS}
+            assert admin.create_topic(partitions=3)
+            assert descriptors(broker) < LIMIT
+            log = broker.log.read_text()
+            assert f"the limit of {LIMIT} open files leaves room for {CONNECTIONS} connections" in log
+            assert f"all {CONNECTIONS} connections are in use" in log
+            assert "Too many open files" not in log
+        # Who has not logged in gives way to who does.
+        deadline = time.monotonic() + 20
+        while True:
+            with contextlib.suppress(ConnectionError, OSError, AssertionError), Client(plain) as again:
+                assert codes(again, topic, PARTITIONS) == {E.NONE: PARTITIONS}
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+def test_out_of_descriptors_nothing_goes_offline(own_directory: Path) -> None:
+    """What is begun waits or is refused for now, and goes on by itself once there are some again."""
+    with ShippedBroker(own_directory, protocols=(PLAIN,)) as broker:
+        _wait_for_late_imports(broker)
+        with Client(broker.connection(PLAIN)) as admin, Client(broker.connection(PLAIN)) as other:
+            topic = admin.create_topic(partitions=20)
+            assert codes(admin, topic, 1) == {E.NONE: 1}
+            limits = resource.prlimit(broker.pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+            # The checkpoint has to be written before this is answered: it waits for a descriptor.
+            part = m.DeleteRecordsRequest.DeleteRecordsPartition(partition_index=0, offset=1)
+            asked = m.DeleteRecordsRequest.DeleteRecordsTopic(name=topic, partitions=[part])
+            request = m.DeleteRecordsRequest(topics=[asked], timeout_ms=20_000)
+            waiting = other.send(ApiKey.DELETE_RECORDS, 2, request)
+            refused = codes(admin, topic, 20)
+            assert set(refused) <= {E.NONE, E.KAFKA_STORAGE_ERROR}
+            assert refused[E.KAFKA_STORAGE_ERROR] >= 19  # their files cannot be made now
+            with pytest.raises(TimeoutError):
+                other.receive(ApiKey.DELETE_RECORDS, 2, waiting, timeout=1.0)
+            resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, limits)
+            answer = other.receive(ApiKey.DELETE_RECORDS, 2, waiting)
+            assert answer.topics[0].partitions[0].low_watermark == 1
+            assert codes(admin, topic, 20) == {E.NONE: 20}
+        assert "offline" not in broker.log.read_text()
+
+
+def _wait_for_late_imports(broker: ShippedBroker) -> None:
+    """What is imported after the ready line needs descriptors too."""
+    deadline = time.monotonic() + 20
+    while broker.log.read_text().count("listener ready") < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
