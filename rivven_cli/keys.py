@@ -249,11 +249,14 @@ def shred(session: Session, topic: str, accept: bool, file: Path | None, yes: bo
 @output_option
 @pass_session
 def certificates(session: Session, output: str) -> None:
-    """List the erasure certificates the broker keeps."""
+    """List the erasure certificates the broker keeps.
+
+    A pending one is completed by another, once the provider confirms that the last key is destroyed.
+    """
     from rivven_client.admin import path
 
-    rows = list(session.admin.listing(path("keys", "certificates")))
-    show_rows(output, rows, ("id", "topic", "state", "finished_at"))
+    rows = list(session.patient_admin(LONG_SECONDS).listing(path("keys", "certificates")))
+    show_rows(output, rows, ("id", "topic", "state", "finished_at", "completes", "problem"))
 
 
 @keys.command("certificate")
@@ -300,6 +303,8 @@ def verify_certificate(file: Path, public_key: Path, output: str) -> None:
     chosen = ("state", "pending_until", "requested_by", "requested_at", "finished_at", "cluster_id")
     facts: dict[str, Any] = {"valid": True, "signed by": verified.key_id}
     facts |= {"topic": fields["topic"]["name"], "topic id": fields["topic"]["topic_id"]}
+    if "completes" in fields:
+        facts |= {"completes": fields["completes"], "completed at": fields["completed_at"]}
     facts |= {name.replace("_", " "): fields[name] for name in chosen}
     facts["segments"] = sum(one["segment_count"] for one in fields["partitions"])
     facts["bytes"] = sum(one["stored_bytes"] for one in fields["partitions"])

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from rivven.app.erasure_completion import ErasureCompletion
 from rivven.app.key_age import KeyAge
 from rivven.app.key_uses import KeyUses
 from rivven.app.topic_erasure import TopicErasure
@@ -85,12 +86,15 @@ class KeyOperations:
         self._clock = clock
         self._uses = KeyUses(keks, topic_keys, topics, metadata, metrics)
         self.age = KeyAge(keks, trail, clock, rotation_days, self._alone, self._rewrap)
+        self.completion = ErasureCompletion(files, signing, keks.provider, trail, clock, tasks)
         self._busy = ""
         metrics.watch_key_work(
             lambda: sum(one.done_bytes for one in self.progress()),
             lambda: sum(one.left_bytes for one in self.progress()),
             lambda: self._shredding.running is not None,
             lambda: bool(self._shredding.problem),
+            lambda: self.completion.pending,
+            lambda: self.completion.called_off,
         )
         self._shredding = TopicShredding(
             keks=keks,
@@ -103,14 +107,20 @@ class KeyOperations:
             tasks=tasks,
             clock=clock,
             alone=self._alone,
-            count=self._uses.count,
+            on_issued=self._issued,
         )
 
     async def start(self) -> None:
         """Go on with the erasure that a crash interrupted. Raises KeyProviderError for an unreadable one."""
         await self._shredding.start()
         self._tasks.spawn(self.age.follow(), "age of keys")
+        self._tasks.spawn(self.completion.follow(), "completion of erasures")
         self._tasks.spawn(self._uses.keep_counting(), "count of keys")
+
+    async def _issued(self) -> None:
+        """A certificate was issued: bring what is counted up to date."""
+        await self._uses.count()
+        await self.completion.look()
 
     # -- looking ---------------------------------------------------------------------------------------------
 
@@ -196,8 +206,9 @@ class KeyOperations:
         return await self._shredding.shred(topic, principal, accept_plaintext=accept_plaintext)
 
     async def certificates(self) -> Sequence[CertificateEntry]:
-        """Every certificate of the key store. Raises KeyProviderError."""
-        return await asyncio.to_thread(self._files.certificates)
+        """Every certificate of the key store; what is pending and can be is completed. Raises
+        KeyProviderError."""
+        return await self.completion.certificates()
 
     async def certificate(self, certificate_id: str) -> bytes:
         """One certificate. Raises RivvenError."""

@@ -53,9 +53,9 @@ class TopicShredding:
         tasks: Tasks,
         clock: Clock,
         alone: Callable[[str], AbstractContextManager[None]],
-        count: Callable[[], Awaitable[None]],
+        on_issued: Callable[[], Awaitable[None]],
     ) -> None:
-        """`alone` keeps other operations out, or raises KeysBusy; `count` brings metrics up to date."""
+        """`alone` keeps other operations out, or raises KeysBusy; `on_issued` hears of a certificate."""
         self._keks = keks
         self._topic_keys = topic_keys
         self._files = files
@@ -66,7 +66,7 @@ class TopicShredding:
         self._tasks = tasks
         self._clock = clock
         self._alone = alone
-        self._count = count
+        self._on_issued = on_issued
         self._recorded = ""
         """The failure that was put on record last."""
         self._shredder = Shredder(
@@ -218,7 +218,7 @@ class TopicShredding:
         _log.warning("topic %s is shredded: %s; certificate %s", erasure.topic, state, erasure.id)
         self._record(erasure, SUCCESS, state=state)
         self._recorded = ""
-        await self._count()
+        await self._on_issued()
         return content
 
     def _record(self, erasure: Erasure, result: str, reason: str = "", **facts: str) -> None:

@@ -102,11 +102,14 @@ class StorageMetrics(Registry):
         left: Callable[[], float],
         erasing: Callable[[], float],
         waiting: Callable[[], float],
+        pending: Callable[[], float],
+        called_off: Callable[[], float],
     ) -> None:
-        """Where re-encrypted bytes, bytes still to re-encrypt, whether a topic is being shredded, and whether
-        that waits are read."""
+        """Where bytes re-encrypted and still to re-encrypt, whether a topic is being shredded, whether that
+        waits, and pending certificates are read."""
         self._reencrypted.source, self._to_reencrypt.source = done, left
         self._erasing.source, self._erasing_waits.source = erasing, waiting
+        self._pending_erasures.source, self._called_off_erasures.source = pending, called_off
 
     # --- definitions ----------------------------------------------------------------------------------------
 
@@ -161,6 +164,13 @@ class StorageMetrics(Registry):
         self._erasing_waits = self._read_gauge(
             "rivven_erasures_waiting",
             "1 while shredding comes no further and is tried again; `rivven keys list` says why.",
+        )
+        self._pending_erasures = self._read_gauge(
+            "rivven_erasures_pending", "Erasure certificates that wait for the provider to destroy keys."
+        )
+        self._called_off_erasures = self._read_gauge(
+            "rivven_erasures_called_off",
+            "Those among them that waiting does not complete; `rivven keys certificates` says why.",
         )
 
     def _define_compaction(self) -> None:

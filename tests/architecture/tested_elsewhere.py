@@ -94,6 +94,11 @@ ELSEWHERE = (
         "a seam and its values, from both sides",
     ),
     Elsewhere(
+        ("rivven.http.admin.erasures",),
+        ("unit/http/admin/test_keys.py",),
+        "rows of the routes of keys, tested with the others",
+    ),
+    Elsewhere(
         ("rivven.metadata.families",),
         ("unit/metadata/test_family.py",),
         "a list; what being on it means is tested with a family of the test's own",

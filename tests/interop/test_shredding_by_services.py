@@ -14,7 +14,7 @@ from tests.conformance.keys_commands import KeysCommand
 from tests.conformance.process import metric
 from tests.interop.test_encrypted_by_services import kms_section
 from tests.shipped.broker import ShippedBroker
-from tests.shipped.kms import ScriptedKms
+from tests.shipped.kms import MotoServer, ScriptedKms
 
 WAIT_SECONDS_MAX = 60.0
 
@@ -71,3 +71,45 @@ def test_a_denied_destruction_is_in_nobodys_way_and_ends_with_the_denial(
         assert keys.json("list")["running"] is None
         keys("shred", "--topic", "next", "--yes")
         assert len(use.read("kept")) == 5
+
+
+def test_a_pending_certificate_is_completed_once_the_keys_are_gone(
+    broker: ShippedBroker, tmp_path: Path
+) -> None:
+    """moto keeps its keys in memory and destroys none: a new process of it has forgotten them all."""
+    with MotoServer(tmp_path) as moto:
+        owner = moto.client()
+
+        def alias() -> None:
+            made = owner.create_key()["KeyMetadata"]["KeyId"]
+            owner.create_alias(AliasName=ScriptedKms.ALIAS, TargetKeyId=made)
+
+        alias()
+        broker.change(storage=kms_section(moto.url, tmp_path))
+        use = EncryptedUse(broker.start())
+        kek = owner.create_key()["KeyMetadata"]["Arn"]
+        use.create("gone", encryption_key=kek)
+        use.produce("gone", 5)
+        keys = KeysCommand(broker)
+        first = keys.json("shred", "--topic", "gone", "--yes", "--certificate", "first.json")
+        assert first["state"] == "pending"
+        [entry] = keys.json("certificates")
+        assert (entry["completed_by"], entry["problem"]) == ("", "")
+        assert metric(broker, "rivven_erasures_pending") == 1
+
+        owner.cancel_key_deletion(KeyId=kek.rpartition("/")[2])
+        [problem] = until(lambda: [one["problem"] for one in keys.json("certificates") if one["problem"]])
+        assert kek in problem and "called off" in problem
+        assert metric(broker, "rivven_erasures_called_off") == 1
+
+        moto.stop()
+        moto.start()
+        alias()
+        [made] = until(lambda: [one for one in keys.json("certificates") if one["completes"]])
+        assert (made["completes"], made["state"]) == (first["certificate_id"], "complete")
+        keys("certificate", made["id"], "second.json")
+        (broker.directory / "public.pem").write_text(keys("export-public-key"))
+        shown = keys.json("verify-certificate", "second.json", "--public-key", "public.pem")
+        assert shown["valid"] and shown["topic"]["name"] == "gone"
+        assert all(one["destroyed"] for one in shown["key_encryption_keys"])
+        assert metric(broker, "rivven_erasures_pending") == 0

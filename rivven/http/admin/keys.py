@@ -12,15 +12,14 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from rivven.audit.events import principal_text
+from rivven.http.admin import erasures
 from rivven.http.admin.pages import Listing, PageQuery, page
 from rivven.http.admin.problems import Problem
-from rivven.http.admin.routes import Call, Input, Media, Permission, Raw, Route
+from rivven.http.admin.routes import Call, Input, Permission, Route
 from rivven.security.keys.inventory import KekUse, TopicKeyUse
-from rivven.security.keys.operations import CertificateEntry, KeyService, PublicKey, RewriteProgress
+from rivven.security.keys.operations import KeyService, RewriteProgress
 from rivven.types import Operation
 
-TOPIC_NAME_MAX = 249
 KEY_NAME_MAX = 2_048
 
 
@@ -114,7 +113,7 @@ class RewrappedInfo(BaseModel):
 class TopicRequest(Input):
     """Which topic."""
 
-    topic: str = Field(min_length=1, max_length=TOPIC_NAME_MAX)
+    topic: str = Field(min_length=1, max_length=erasures.TOPIC_NAME_MAX)
 
 
 class StartedOverInfo(BaseModel):
@@ -123,15 +122,6 @@ class StartedOverInfo(BaseModel):
     topic: str
     topic_key: str = Field(description="Id of the key of new segments.")
     effect: str
-
-
-class ShredRequest(TopicRequest):
-    """What is to be erased for ever."""
-
-    accept_plaintext_history: bool = Field(
-        default=False,
-        description="Go on although records were stored unencrypted, where destroying keys does not reach.",
-    )
 
 
 class ProgressInfo(BaseModel):
@@ -145,35 +135,10 @@ class ProgressInfo(BaseModel):
     problem: str
 
 
-class CertificateInfo(BaseModel):
-    """One erasure certificate."""
-
-    id: str
-    topic: str
-    state: str = Field(description="complete or pending.")
-    finished_at: str
-
-
-class PublicKeyInfo(BaseModel):
-    """A public key that signatures are checked with."""
-
-    key_id: str
-    pem: str
-    current: bool
-
-
-class PublicKeysInfo(BaseModel):
-    """The public keys of one signer, the newest first; old ones stay for what they signed."""
-
-    items: list[PublicKeyInfo]
-
-
 BACKUP_WARNING = (
     "Backups and tiered copies made before may still need the older keys: destroy one at the provider only"
     " when none of them counts any more."
 )
-
-JSON = Media("application/json")
 
 
 def routes(keys: KeyService | None) -> list[Route]:
@@ -191,15 +156,11 @@ def routes(keys: KeyService | None) -> list[Route]:
     return [
         *_reading(needs_keys),
         *_changing(needs_keys),
-        *_erasing(needs_keys),
-        *_signing(needs_keys),
+        *erasures.routes(needs_keys),
     ]
 
 
-_NeedsKeys = Callable[[Callable[[KeyService, Call], Awaitable[Any]]], Callable[[Call], Awaitable[Any]]]
-
-
-def _reading(needs_keys: _NeedsKeys) -> list[Route]:
+def _reading(needs_keys: erasures.NeedsKeys) -> list[Route]:
     @needs_keys
     async def overview(keys: KeyService, _call: Call) -> KeysInfo:
         found = await keys.inventory()
@@ -253,7 +214,7 @@ def _reading(needs_keys: _NeedsKeys) -> list[Route]:
     ]
 
 
-def _changing(needs_keys: _NeedsKeys) -> list[Route]:
+def _changing(needs_keys: erasures.NeedsKeys) -> list[Route]:
     @needs_keys
     async def rotate(keys: KeyService, call: Call) -> RotatedInfo:
         made = await keys.rotate(call.body.key)
@@ -347,91 +308,6 @@ def _changing(needs_keys: _NeedsKeys) -> list[Route]:
     ]
 
 
-def _erasing(needs_keys: _NeedsKeys) -> list[Route]:
-    @needs_keys
-    async def shred(keys: KeyService, call: Call) -> Raw:
-        body, principal = call.body, principal_text(call.subject.principal)
-        accept = body.accept_plaintext_history
-        return Raw(await keys.shred(body.topic, principal, accept_plaintext=accept))
-
-    @needs_keys
-    async def certificates(keys: KeyService, call: Call) -> Listing[CertificateInfo]:
-        return page(await keys.certificates(), lambda one: one.id, _certificate, call.query)
-
-    @needs_keys
-    async def certificate(keys: KeyService, call: Call) -> Raw:
-        return Raw(await keys.certificate(call.path["id"]))
-
-    return [
-        Route(
-            "POST",
-            "/v1/keys/shred",
-            Permission(Operation.ALTER),
-            shred,
-            "Delete a topic and destroy its keys for ever; the answer is the erasure certificate",
-            JSON,
-            request=ShredRequest,
-            audited="key_change",
-            names=lambda call: f"topic:{call.body.topic}",
-            facts=lambda call: {
-                "operation": "shred",
-                "accept_plaintext_history": call.body.accept_plaintext_history,
-            },
-        ),
-        Route(
-            "GET",
-            "/v1/keys/certificates",
-            Permission(Operation.DESCRIBE),
-            certificates,
-            "Erasure certificates",
-            Listing[CertificateInfo],
-            query=PageQuery,
-        ),
-        Route(
-            "GET",
-            "/v1/keys/certificates/{id}",
-            Permission(Operation.DESCRIBE),
-            certificate,
-            "One erasure certificate",
-            JSON,
-        ),
-    ]
-
-
-def _signing(needs_keys: _NeedsKeys) -> list[Route]:
-    @needs_keys
-    async def public_keys(keys: KeyService, call: Call) -> PublicKeysInfo:
-        found = await keys.public_keys(call.path["name"])
-        return PublicKeysInfo(items=[_public(one) for one in found])
-
-    @needs_keys
-    async def rotate_signing(keys: KeyService, call: Call) -> PublicKeyInfo:
-        return _public(await keys.rotate_signing(call.path["name"]))
-
-    return [
-        Route(
-            "GET",
-            "/v1/keys/signing/{name}",
-            Permission(Operation.DESCRIBE),
-            public_keys,
-            "Public keys that check audit checkpoints (audit) or erasure certificates (erasure)",
-            PublicKeysInfo,
-        ),
-        Route(
-            "POST",
-            "/v1/keys/signing/{name}/rotate",
-            Permission(Operation.ALTER),
-            rotate_signing,
-            "Sign with a new key from now on; the old public key is kept",
-            PublicKeyInfo,
-            status=201,
-            audited="key_change",
-            target="signing-key:{name}",
-            facts=lambda _call: {"operation": "rotate"},
-        ),
-    ]
-
-
 def _kek(use: KekUse) -> KekInfo:
     return KekInfo(
         name=use.name,
@@ -478,11 +354,3 @@ def _progress(one: RewriteProgress) -> ProgressInfo:
         finished=one.finished,
         problem=one.problem,
     )
-
-
-def _certificate(entry: CertificateEntry) -> CertificateInfo:
-    return CertificateInfo(id=entry.id, topic=entry.topic, state=entry.state, finished_at=entry.finished_at)
-
-
-def _public(key: PublicKey) -> PublicKeyInfo:
-    return PublicKeyInfo(key_id=key.key_id, pem=key.pem, current=key.current)

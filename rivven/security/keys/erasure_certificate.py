@@ -62,7 +62,33 @@ class Verified(NamedTuple):
 
 def certificate_of(erasure: Erasure, key_id: str, sign: Sign) -> bytes:
     """The signed certificate of an erasure whose keys are destroyed; the same bytes each time."""
-    fields = _fields(erasure)
+    return _signed(_fields(erasure), key_id, sign)
+
+
+def completion_of(
+    pending: dict[str, Any], certificate_id: str, completed_ms: int, key_id: str, sign: Sign
+) -> bytes:
+    """The signed certificate that completes a `pending` one, whose fields it repeats, once the provider has
+    destroyed the last key. The first one stays what it is: this one names it."""
+    keks = [{**one, "destroyed": True} for one in pending["key_encryption_keys"]]
+    fields = {
+        **pending,
+        "certificate_id": certificate_id,
+        "completes": pending["certificate_id"],
+        "completed_at": timestamp(completed_ms),
+        "state": COMPLETE,
+        "pending_until": None,
+        "key_encryption_keys": keks,
+    }
+    return _signed(fields, key_id, sign)
+
+
+def signing_key_of(content: bytes) -> str:
+    """The id of the key a certificate says it was signed with. Raises CertificateRefused."""
+    return str(_parsed(content)[1]["key_id"])
+
+
+def _signed(fields: dict[str, Any], key_id: str, sign: Sign) -> bytes:
     value = b64encode(sign(canonical(fields))).decode("ascii")
     signed = {**fields, "signature": {"algorithm": "Ed25519", "key_id": key_id, "value": value}}
     return json.dumps(signed, indent=2, sort_keys=True).encode("ascii") + b"\n"

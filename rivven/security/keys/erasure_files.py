@@ -14,12 +14,13 @@ import json
 import re
 import threading
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from rivven.log.files import Files
 from rivven.security.keys import key_file
 from rivven.security.keys.erasure import Erasure, decode, encode
-from rivven.security.keys.erasure_certificate import CERTIFICATE_BYTES_MAX
+from rivven.security.keys.erasure_certificate import CERTIFICATE_BYTES_MAX, PENDING
 from rivven.security.keys.key_file import KeyFileRefused, disk_failures
 from rivven.security.keys.key_store import KeyStore
 from rivven.security.keys.operations import CertificateEntry
@@ -44,6 +45,8 @@ class ErasureFiles:
         self._keks = f"{store.path}/keks"
         self._keks_changing = threading.Lock()
         self._certificates = f"{store.path}/certificates"
+        self._entries: dict[str, CertificateEntry] = {}
+        """Of certificates read before, which do not change: at most CERTIFICATES_MAX."""
 
     # -- the running erasure ---------------------------------------------------------------------------------
 
@@ -66,6 +69,7 @@ class ErasureFiles:
         """Keep a certificate durably. Raises KeyProviderError."""
         key_file.make_directory(self._files, self._certificates)
         key_file.replace_plain(self._files, self._path(certificate_id), content)
+        self._entries.pop(certificate_id, None)
 
     def read_certificate(self, certificate_id: str) -> bytes | None:
         """A certificate, None when there is none. Raises KeyProviderError."""
@@ -83,18 +87,46 @@ class ErasureFiles:
             if not self._files.exists(self._certificates):
                 return []
             names = self._files.list(self._certificates)
-        ids = [name.removesuffix(".json") for name in names if name.endswith(".json")]
-        found = (self._entry(one) for one in sorted(ids)[:CERTIFICATES_MAX])
-        return [entry for entry in found if entry is not None]
+        ids = sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
+        found = [entry for one in ids[:CERTIFICATES_MAX] if (entry := self._entry(one)) is not None]
+        self._entries = {entry.id: entry for entry in found}
+        completed = {entry.completes: entry.id for entry in found if entry.completes}
+        return [replace(entry, completed_by=completed.get(entry.id, "")) for entry in found]
+
+    def pending_certificates(self) -> dict[str, dict[str, Any]]:
+        """The fields of certificates that are pending and that none completes, by id; signatures are not
+        checked. Raises KeyProviderError."""
+        found = {}
+        for entry in self.certificates():
+            if entry.state == PENDING and not entry.completed_by:
+                fields = self._fields(entry.id)
+                if fields is not None and _names_keks(fields):
+                    found[entry.id] = fields
+        return found
 
     def _entry(self, certificate_id: str) -> CertificateEntry | None:
-        content = self.read_certificate(certificate_id)
+        known = self._entries.get(certificate_id)
+        if known is not None:
+            return known
+        fields = self._fields(certificate_id)
+        if fields is None:
+            return None
+        return CertificateEntry(
+            certificate_id,
+            fields["topic"]["name"],
+            str(fields["state"]),
+            str(fields.get("completed_at", fields["finished_at"])),
+            str(fields.get("completes", "")),
+        )
+
+    def _fields(self, certificate_id: str) -> dict[str, Any] | None:
+        """What a certificate says, None for a file that is not ours."""
         try:
-            fields = json.loads(content or b"")
-            topic, state, at = fields["topic"]["name"], fields["state"], fields["finished_at"]
+            fields: dict[str, Any] = json.loads(self.read_certificate(certificate_id) or b"")
+            needed = (fields["topic"]["name"], fields["state"], fields["finished_at"])
         except (ValueError, KeyError, TypeError):
-            return None  # not ours
-        return CertificateEntry(certificate_id, str(topic), str(state), str(at))
+            return None
+        return fields if all(isinstance(one, str) for one in needed) else None
 
     def _path(self, certificate_id: str) -> str:
         return f"{self._certificates}/{certificate_id}.json"
@@ -133,3 +165,12 @@ class ErasureFiles:
     def _write_keks(self, keks: dict[str, str]) -> None:
         payload = json.dumps(keks, separators=(",", ":")).encode()
         key_file.replace(self._files, self._keks, KEKS_MAGIC, payload)
+
+
+def _names_keks(fields: dict[str, Any]) -> bool:
+    """Whether a certificate lists keys that are yet to be destroyed."""
+    try:
+        waiting = [one["key_id"] for one in fields["key_encryption_keys"] if not one["destroyed"]]
+    except (KeyError, TypeError):
+        return False
+    return bool(waiting) and all(isinstance(one, str) for one in (*waiting, fields.get("pending_until")))

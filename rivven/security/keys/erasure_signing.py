@@ -9,7 +9,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rivven.security.keys.erasure import Erasure
-from rivven.security.keys.erasure_certificate import certificate_of, key_id_of
+from rivven.security.keys.erasure_certificate import (
+    PENDING,
+    CertificateRefused,
+    certificate_of,
+    completion_of,
+    key_id_of,
+    signing_key_of,
+    verify,
+)
 from rivven.security.keys.operations import PublicKey
 from rivven.security.keys.secrets import ERASURE_SIGNING, Secrets
 
@@ -30,6 +38,19 @@ class ErasureSigning:
         """The signed certificate of a finished erasure; its public key is kept before it is given away."""
         key = _private(self._secrets.load_or_create(ERASURE_SIGNING, self._seed))
         return certificate_of(erasure, self._publish(key).key_id, key.sign)
+
+    def completion(self, pending: bytes, certificate_id: str, completed_ms: int) -> bytes:
+        """The signed certificate that completes a pending one of ours. Raises CertificateRefused for one that
+        no key of this key store has signed: what is not proved is not signed again."""
+        signed_with = signing_key_of(pending)
+        pem = next((one.pem for one in self.public_keys() if one.key_id == signed_with), None)
+        if pem is None:
+            raise CertificateRefused(f"it was signed with key {signed_with[:80]}, which is not kept here")
+        fields = verify(pending, pem.encode("ascii")).fields
+        if fields["state"] != PENDING:
+            raise CertificateRefused("it is not pending")
+        key = _private(self._secrets.load_or_create(ERASURE_SIGNING, self._seed))
+        return completion_of(fields, certificate_id, completed_ms, self._publish(key).key_id, key.sign)
 
     def public_keys(self) -> list[PublicKey]:
         """The present key first, then those before it."""

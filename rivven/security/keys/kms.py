@@ -178,7 +178,10 @@ class KmsProvider:
     def destroy(self, key_id: str) -> Destruction:
         """Schedule the deletion, which the service carries out after `deletion_days`; until then it can be
         undone. Once it is carried out the answer is KeyGone."""
-        self._check_ours(key_id)
+        current = self.current_id("")
+        if key_id == current:
+            raise KeyRefused(f"{key_id} is the current key: rotate first")
+        self._check_ours(key_id, current)
         metadata = self._metadata(key_id)
         if _state(metadata) == "pending-destruction":
             return Destruction(False, _ms(metadata.get("DeletionDate")))
@@ -192,10 +195,10 @@ class KmsProvider:
 
     def state(self, key_id: str) -> KekState:
         """A key the service does not know any more was destroyed, if it is one the service would know."""
+        self._check_ours(key_id, self.current_id(""))
         try:
             return _state(self._metadata(key_id))
         except KeyGone:
-            self._check_ours(key_id)
             return "destroyed"
 
     def describe(self, key: str) -> list[KekInfo]:
@@ -247,11 +250,8 @@ class KmsProvider:
             raise ProviderUnavailable("the service does not answer with the ARN of a key")
         return arn
 
-    def _check_ours(self, key_id: str) -> None:
-        """Refuse the current key, and keys an answer "not found" would prove nothing about."""
-        current = self.current_id("")
-        if key_id == current:
-            raise KeyRefused(f"{key_id} is the current key: rotate first")
+    def _check_ours(self, key_id: str, current: str) -> None:
+        """Refuse keys an answer "not found" would prove nothing about. `current` is one that is found."""
         ours, other = ARN.match(current), ARN.match(key_id)
         if ours is None or other is None:
             raise KeyRefused(f"{key_id} is not the ARN of a key")

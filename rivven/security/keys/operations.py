@@ -81,12 +81,16 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True)
 class CertificateEntry:
-    """A stored erasure certificate."""
+    """A stored erasure certificate. `completes` is the pending one that it completes, `completed_by` the one
+    that does that to it, `problem` why waiting does not help."""
 
     id: str
     topic: str
     state: str
     finished_at: str
+    completes: str = ""
+    completed_by: str = ""
+    problem: str = ""
 
 
 class KeyService(Protocol):

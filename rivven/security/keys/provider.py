@@ -117,7 +117,8 @@ class KeyLifecycle(Protocol):
 
     def state(self, key_id: str) -> KekState:
         """Where one KEK is now; changes nothing. "destroyed" only where the provider has confirmed that, not
-        where it may merely not be seen. Raises KeyProviderError: KeyGone for one never heard of."""
+        where it may merely not be seen. Raises KeyProviderError: KeyGone for one never heard of, if the
+        provider can tell that."""
         ...
 
     def describe(self, key: str) -> list[KekInfo]:

@@ -74,7 +74,7 @@ def test_what_components_report_ends_up_under_its_name() -> None:
     metrics.authenticated("SCRAM-SHA-256")
     metrics.authentication_failed("SCRAM-SHA-256")
     metrics.keys_counted({"enabled": 2}, topic_keys=3, older_topic_keys=1, newest_percent=75.0)
-    metrics.watch_key_work(lambda: 5, lambda: 6, lambda: True, lambda: False)
+    metrics.watch_key_work(lambda: 5, lambda: 6, lambda: True, lambda: False, lambda: 3, lambda: 2)
     metrics.watch_keys({("wrap", "ok"): lambda: 7}, lambda: 8, lambda: 9)
     metrics.commit_round(3, 0.002)
     metrics.produced(5, 500)
@@ -130,6 +130,8 @@ def test_what_components_report_ends_up_under_its_name() -> None:
         "rivven_reencryption_left_bytes": {(): 6},
         "rivven_erasures_running": {(): 1},
         "rivven_erasures_waiting": {(): 0},
+        "rivven_erasures_pending": {(): 3},
+        "rivven_erasures_called_off": {(): 2},
         "rivven_key_provider_calls_total": {("wrap", "ok"): 7},
         "rivven_topics_without_keys": {(): 8},
         "rivven_data_keys": {(): 9},

@@ -75,7 +75,10 @@ class Keys:
         return b'{"state":"complete"}\n'
 
     async def certificates(self) -> Sequence[CertificateEntry]:
-        return [CertificateEntry("2", "b", "pending", "t"), CertificateEntry("1", "a", "complete", "t")]
+        return [
+            CertificateEntry("2", "b", "pending", "t", completed_by="1", problem="called off"),
+            CertificateEntry("1", "a", "complete", "t", completes="2"),
+        ]
 
     async def certificate(self, certificate_id: str) -> bytes:
         return json.dumps({"certificate_id": certificate_id}).encode()
@@ -182,7 +185,9 @@ async def test_shredding_is_asked_for_by_the_caller(world: World, keys: Keys) ->
 
 
 async def test_certificates_in_order(world: World) -> None:
-    assert [one.id for one in (await world("GET", "/certificates")).items] == ["1", "2"]
+    first, second = (await world("GET", "/certificates")).items
+    assert (first.id, first.completes, second.id, second.completed_by) == ("1", "2", "2", "1")
+    assert second.problem == "called off"
     assert await world("GET", "/certificates/{id}", {"id": "1"}) == {"certificate_id": "1"}
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +44,25 @@ def test_certificates(kept: ErasureFiles, tmp_path: Path) -> None:
     [entry] = kept.certificates()
     assert (entry.id, entry.topic, entry.state) == (ID, "orders", "complete")
     assert kept.read_certificate(ID) == content
+
+
+def test_a_pending_certificate_waits_until_another_names_it(kept: ErasureFiles) -> None:
+    fields: dict[str, Any] = {
+        "topic": {"name": "orders"},
+        "state": "pending",
+        "pending_until": "2026-01-08T00:00:00.000Z",
+        "finished_at": "2026-01-01T00:00:00.000Z",
+        "key_encryption_keys": [{"key_id": "k1", "destroyed": False}],
+    }
+    kept.write_certificate(ID, json.dumps(fields).encode())
+    kept.write_certificate("0b" * 16, json.dumps(fields | {"key_encryption_keys": [{}]}).encode())
+    assert kept.pending_certificates() == {ID: fields}
+    more = {"state": "complete", "completes": ID, "completed_at": "2026-01-09T00:00:00.000Z"}
+    kept.write_certificate("0c" * 16, json.dumps(fields | more).encode())
+    assert kept.pending_certificates() == {}
+    first, _, second = kept.certificates()
+    assert (first.state, first.completed_by) == ("pending", second.id)
+    assert (second.state, second.completes, second.finished_at) == ("complete", ID, more["completed_at"])
 
 
 @pytest.mark.parametrize("name", ["", "../state", "0b" * 16, "0A" * 16, "x/../" + ID])

@@ -42,6 +42,43 @@ def test_a_rotation_keeps_the_old_public_key(tmp_path: Path) -> None:
         verify(before, new.pem.encode())
 
 
+PENDING = FINISHED.with_destroyed("k1", None).with_destroyed("k2", 1_700_604_900_000)
+
+
+def test_a_pending_certificate_is_completed_by_one_that_names_it(tmp_path: Path) -> None:
+    first = signing(tmp_path).certificate(PENDING)
+    old = verify(first, signing(tmp_path).public_keys()[0].pem.encode()).fields
+    new = signing(tmp_path).rotate()  # the first one was signed with an older key
+    content = signing(tmp_path).completion(first, "22" * 16, 1_700_700_000_000)
+    fields = verify(content, new.pem.encode()).fields
+    assert (fields["state"], fields["pending_until"]) == ("complete", None)
+    assert (fields["certificate_id"], fields["completes"]) == ("22" * 16, old["certificate_id"])
+    assert fields["completed_at"] == "2023-11-23T00:40:00.000Z"
+    assert [(one["destroyed"], one["destroyed_from"]) for one in fields["key_encryption_keys"]] == [
+        (True, None),
+        (True, "2023-11-21T22:15:00.000Z"),
+    ]
+    changed = {"state", "pending_until", "certificate_id", "key_encryption_keys"}
+    same = old.keys() - changed
+    assert {name: fields[name] for name in same} == {name: old[name] for name in same}
+    assert fields.keys() - old.keys() == {"completes", "completed_at"}
+
+
+def test_only_what_was_signed_here_and_is_pending_is_completed(tmp_path: Path) -> None:
+    ours = signing(tmp_path / "ours")
+    first = ours.certificate(PENDING)
+    forged = first.replace(b'"orders"', b'"others"')
+    for content, reason in (
+        (forged, "was changed"),
+        (signing(tmp_path / "theirs").certificate(PENDING), "not kept here"),
+        (ours.certificate(FINISHED), "not pending"),
+        (ours.completion(first, "22" * 16, 1), "not pending"),
+        (b"", "not JSON"),
+    ):
+        with pytest.raises(CertificateRefused, match=reason):
+            ours.completion(content, "33" * 16, 2)
+
+
 def test_the_private_half_is_only_where_secrets_are(tmp_path: Path) -> None:
     made = signing(tmp_path).public_keys()
     seed = (tmp_path / "erasure-signing.key").read_bytes()

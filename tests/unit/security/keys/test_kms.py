@@ -260,7 +260,12 @@ def test_deletion_waits_as_long_as_configured(kms: ScriptedKms) -> None:
     [request] = kms.asked("ScheduleKeyDeletion")
     assert request.body == {"KeyId": old.rpartition("/")[2], "PendingWindowInDays": 30}
     assert provider.destroy(old) == destruction and len(kms.asked("ScheduleKeyDeletion")) == 1
+    assert provider.state(old) == "pending-destruction"
+    kms.keys[old].state = "Disabled"  # as a key whose deletion was called off
+    assert provider.state(old) == "disabled"
+    assert len(kms.asked("ScheduleKeyDeletion")) == 1
     del kms.keys[old]  # thirty days later
+    assert provider.state(old) == "destroyed"
     with pytest.raises(KeyGone):
         provider.destroy(old)
     assert [one.state for one in provider.describe("")] == ["destroyed", "enabled"]
@@ -288,8 +293,9 @@ def test_not_found_elsewhere_is_no_proof_of_destruction(
     shared: tuple[ScriptedKms, KmsProvider], key_id: str, why: str
 ) -> None:
     _, provider = shared
-    with pytest.raises(KeyRefused, match=why):
-        provider.destroy(key_id)
+    for ask in (provider.destroy, provider.state):
+        with pytest.raises(KeyRefused, match=why):
+            ask(key_id)
 
 
 def test_a_disabled_key_is_described_as_such(kms: ScriptedKms, provider: KmsProvider) -> None:
