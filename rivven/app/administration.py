@@ -26,6 +26,7 @@ from rivven.security.authn.authenticator import CERTIFICATE_MECHANISM
 from rivven.security.authz.chain import AuthorizerChain
 from rivven.security.authz.roles import RoleDirectory
 from rivven.security.dev_profile import DEV_DIRECTORY, write_admin_file
+from rivven.security.networks import AllowedNetworks
 from rivven.security.private_files import PrivateFileError
 from rivven.security.sessions import Sessions
 from rivven.security.tls_live import TlsSection
@@ -118,7 +119,8 @@ class Administration:
         if section is not None and section.asks:
             self._judge_certificates(self._server, section, tls, auditing.trail)
         context = section.context if section is not None else None
-        self._server.open(admission, context, build, settle_late_imports)
+        networks = _networks(self._config)
+        self._server.open(admission, context, build, settle_late_imports, networks=networks)
 
     async def start(self) -> None:
         """Serve; done after the Kafka listeners accept, so that they do not wait for its imports."""
@@ -195,6 +197,15 @@ class Administration:
             return build_application(rows, guard, document, config.admin_names, __version__)
 
         return build
+
+
+def _networks(config: Config) -> AllowedNetworks:
+    """Who may connect: the broker's list and the Admin API's own."""
+    allowlist = config.security.ip_allowlist
+    groups = [allowlist.cidrs] if allowlist.enabled else []
+    if config.admin is not None and config.admin.allowed_cidrs:
+        groups.append(config.admin.allowed_cidrs)
+    return AllowedNetworks(groups)
 
 
 def _listeners(config: Config, network: Network) -> list[ListenerView]:

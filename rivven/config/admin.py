@@ -8,6 +8,7 @@ import re
 from pydantic import Field, field_validator
 
 from rivven.config.listeners import WILDCARD_HOSTS
+from rivven.config.quotas import NETWORKS_MAX, Cidr
 from rivven.config.tls import TlsConfig
 from rivven.config.values import Address, HostPort, Strict, parse_address
 
@@ -31,6 +32,11 @@ class AdminConfig(Strict):
         ),
     )
     tls: TlsConfig | None = Field(default=None, description="Overrides server.tls for the Admin API.")
+    allowed_cidrs: list[Cidr] = Field(
+        default=[],
+        max_length=NETWORKS_MAX,
+        description="Networks whose addresses may connect here; empty allows all.",
+    )
 
     @property
     def address(self) -> Address:

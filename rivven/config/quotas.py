@@ -92,7 +92,7 @@ class ValidationConfig(Strict):
 
 
 class IpAllowlistConfig(Strict):
-    """Networks whose addresses may connect to the Kafka listeners."""
+    """Networks whose addresses may connect to the Kafka listeners and the Admin API."""
 
     enabled: bool = Field(default=False, description="Whether the list holds.")
     cidrs: list[Cidr] = Field(default=[], max_length=NETWORKS_MAX, description="Networks, or addresses.")

@@ -18,6 +18,7 @@ from rivven.config.values import Address, parse_address
 from rivven.http.admin.peer import Judge, Peer
 from rivven.http.listening import bound_address, first_connection, guest_server, listening_socket
 from rivven.security.admission import Admission, peer_of
+from rivven.security.networks import AllowedNetworks
 from rivven.tasks import Tasks
 from rivven.telemetry import get_logger
 
@@ -36,6 +37,8 @@ from an address must not lock its administrator out."""
 KEEP_ALIVE_SECONDS = 65
 """Longer than a usual scrape interval: a handshake costs more than an idle connection."""
 
+NETWORK_REFUSED = "its network is not allowed (security.ip_allowlist, admin.allowed_cidrs)"
+
 STOP_SECONDS_MAX = 2.0
 """What is in flight may end; an open connection must not delay the shutdown."""
 
@@ -53,6 +56,7 @@ class AdminServer:
         self._built: Callable[[], None] = lambda: None
         self._judge: Judge | None = None
         self._refused: Callable[[str, str], None] = lambda _host, _reason: None
+        self._networks = AllowedNetworks(())
         self._tasks = Tasks()
         self._socket: socket.socket | None = None
         self._doors: dict[Door, None] = {}
@@ -72,10 +76,14 @@ class AdminServer:
         tls: Callable[[], ssl.SSLContext] | None,
         build: Callable[[], AsgiApplication],
         built: Callable[[], None] = lambda: None,
+        *,
+        networks: AllowedNetworks | None = None,
     ) -> None:
         """Say who may connect, with which certificate, and what answers. `tls` gives the current context,
-        None for a listener without TLS; `build` is called on a thread, `built` once it has returned."""
+        None for a listener without TLS; `build` is called on a thread, `built` once it has returned. Whoever
+        is not of the `networks` gets no byte."""
         self._admission, self._tls, self._build, self._built = admission, tls, build, built
+        self._networks = networks or self._networks
 
     def judge_certificates(self, judge: Judge, refused: Callable[[str, str], None]) -> None:
         """Ask `judge` about every chain a client shows, once it connects and at every `recheck`; `refused`
@@ -139,6 +147,9 @@ class AdminServer:
     def admit(self, door: Door) -> bool:
         """Whether a new connection may stay; it is counted then."""
         assert self._admission is not None
+        if not self._networks.allow(door.host):
+            _log.info("refused a connection to the admin listener", host=door.host, reason=NETWORK_REFUSED)
+            return False
         peer = peer_of(door.host)
         held = [one for one in self._doors if peer_of(one.host) == peer]
         if len(held) >= CONNECTIONS_PER_PEER_MAX or len(self._doors) >= CONNECTIONS_MAX:
