@@ -44,10 +44,12 @@ def report_of(directory: Path, code: int = 0) -> dict[str, Any]:
 
 def test_follow_shows_each_event_once_over_rotations_and_restarts(own_directory: Path) -> None:
     with ShippedBroker(own_directory, extra={"audit": SMALL}) as broker:
-        command = [RIVVEN, "audit", "tail", log_of(broker), "-n", "0", "--follow", "-o", "json"]
+        # The newest event is asked for so that the follower is seen to follow before the load begins.
+        command = [RIVVEN, "audit", "tail", log_of(broker), "-n", "1", "--follow", "-o", "json"]
+        load(broker, 5)
+        assert rivven_audit("tail", log_of(broker), "-n", 0) == ""
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1) as follower:
             assert follower.stdout is not None
-            load(broker, 5)
             first = json.loads(follower.stdout.readline())["sequence"]
             load(broker, 150)
             broker.restart()
