@@ -23,6 +23,7 @@ from rivven.errors import StorageFailed
 from rivven.log.reencryption import Reencryptor
 from rivven.metadata.image import Topic
 from rivven.metadata.service import MetadataService
+from rivven.metadata.topic_names import GROUP_TOPIC
 from rivven.security.keys.erasure import Erasure
 from rivven.security.keys.erasure_files import ErasureFiles
 from rivven.security.keys.erasure_signing import ErasureSigning
@@ -185,6 +186,7 @@ class KeyOperations:
     async def start_over(self, topic: str) -> str:
         """Write a topic whose keys are lost under new ones from now on; what it holds stays unreadable.
 
+        Of the topic of groups that is deleted: a partition of it is read from its beginning or not at all.
         Returns the id of the topic key that counts. Raises RivvenError.
         """
         found = self._topic(topic)
@@ -193,7 +195,10 @@ class KeyOperations:
         with self._alone(f"a new start of {topic}"):
             made = await self._topic_keys.start_over(found.topic_id)
             stored = self._topic_keys.stored()[found.topic_id]
-            begun = await self._topics.begin_segments(found, set(stored.key_ids), self._clock.now_ms())
+            known = set(stored.key_ids)
+            begun = await self._topics.begin_segments(found, known, self._clock.now_ms())
+            if topic == GROUP_TOPIC:
+                begun += await self._topics.delete_lost(found, known)
         if not made and not begun:
             raise KeyOperationRefused(f"{topic} has the keys of what it holds: there is nothing to give up")
         _log.warning("topic %s starts over under key %s", topic, stored.key_ids[-1].hex())

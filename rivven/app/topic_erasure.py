@@ -13,6 +13,7 @@ from collections.abc import Collection
 from uuid import UUID
 
 from rivven.errors import ErrorCode, RivvenError, StorageFailed
+from rivven.log.segment_info import SegmentInfo
 from rivven.metadata.commands import DeleteTopic
 from rivven.metadata.image import Topic
 from rivven.metadata.service import MetadataService
@@ -81,12 +82,24 @@ class TopicErasure:
             held = (
                 [one for one in partition.log.segments_view() if one.stored_bytes] if partition.online else []
             )
-            if held and held[-1].topic_key_id is not None and held[-1].topic_key_id not in known:
+            if held and not _opens(held[-1], known):
                 partition.log.roll(now_ms)
                 begun += 1
             if count % PARTITIONS_PER_TURN == PARTITIONS_PER_TURN - 1:
                 await asyncio.sleep(0)
         return begun
+
+    async def delete_lost(self, topic: Topic, known: Collection[bytes]) -> int:
+        """Delete what stands before the end of the last segment that is sealed under a topic key that is not
+        `known`; in how many partitions. Raises RivvenError."""
+        shortened = 0
+        for partition in self._replicas.partitions_of(topic.name):
+            held = partition.log.segments_view() if partition.online else []
+            lost = [one.end_offset for one in held if one.stored_bytes and not _opens(one, known)]
+            if lost and max(lost) > partition.log_start_offset:
+                await partition.log.delete_records_before(max(lost))
+                shortened += 1
+        return shortened
 
     def size(self, topic: Topic) -> Stored:
         """Its stored bytes, as every log knows them without being opened; segments are not counted."""
@@ -101,6 +114,10 @@ class TopicErasure:
             key = segment.topic_key_id
             found[key] = found.get(key, NOTHING) + Stored(1, segment.stored_bytes)
         return found, any(one.plaintext_history for one in partitions)
+
+
+def _opens(segment: SegmentInfo, known: Collection[bytes]) -> bool:
+    return segment.topic_key_id is None or segment.topic_key_id in known
 
 
 def _erased(partition: Partition) -> ErasedPartition:

@@ -136,6 +136,31 @@ def test_groups_are_there_again_when_their_keys_are(place: Place, tmp_path: Path
         assert client.committed("group", "read").committed_offset == 7
 
 
+def test_groups_begin_anew_when_their_keys_are_given_up(place: Place) -> None:
+    with place.client() as client:
+        client.create_topic("counted")
+        assert client.commit("group-of-before", "counted", 7) == 0
+        offsets = client.topic_id("__consumer_offsets")
+    assert place.broker.stop() == 0
+    (place.store / "topics" / f"{offsets}.keys").unlink()
+    place.broker.start()
+    with place.client() as client:
+        assert client.commit("group-of-before", "counted", 9) == ErrorCode.COORDINATOR_NOT_AVAILABLE
+        place.keys("start-over", "--topic", "__consumer_offsets", "--yes")
+        deadline = time.monotonic() + 60
+        while client.commit("group-of-after", "counted", 3) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert client.committed("group-of-after", "counted").committed_offset == 3
+        while client.commit("group-of-before", "counted", 2) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert "nothing to give up" in place.keys("start-over", "--topic", "__consumer_offsets", "--yes", code=16)
+    assert "are here again" in place.broker.log.read_text()
+    place.broker.restart()
+    with place.client() as client:
+        assert client.committed("group-of-before", "counted").committed_offset == 2
+        assert client.committed("group-of-after", "counted").committed_offset == 3
+
+
 def test_a_journal_that_was_sealed_is_not_replaced_by_switching_encryption_off(
     place: Place, tmp_path: Path
 ) -> None:
