@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.interop.class_archive import ClassArchive
 from tests.shipped.connection import Connection
 
 CLIENTS = Path(__file__).parent / "clients"
@@ -116,47 +117,63 @@ class NodePrograms:
 class JavaPrograms:
     """The Java client program and Kafka's own command line classes, each with its class path."""
 
-    def __init__(self, client_classpath: str, tools_classpath: str) -> None:
+    def __init__(self, client_classpath: str, tools_classpath: str, target: Path) -> None:
         self._client = client_classpath
         self._tools = tools_classpath
+        self._client_archive = ClassArchive(target / "client.jsa")
+        self._tools_archive = ClassArchive(target / "tools.jsa")
 
     def start(self, scenario: str, connection: Connection, properties: Path, **arguments: Any) -> Program:
-        connection.java_file(properties)
-        command = _java(self._client, "InteropClient")
-        return Program(command, scenario, {"properties": str(properties)}, arguments)
+        return self._start(self._client_archive.mapped(), scenario, connection, properties, arguments)
 
     def run(
         self, scenario: str, connection: Connection, properties: Path, **arguments: Any
     ) -> dict[str, Any]:
-        return self.start(scenario, connection, properties, **arguments).result()
+        with self._client_archive.written() as options:
+            return self._start(options, scenario, connection, properties, arguments).result()
+
+    def _start(
+        self,
+        options: list[str],
+        scenario: str,
+        connection: Connection,
+        properties: Path,
+        arguments: dict[str, Any],
+    ) -> Program:
+        connection.java_file(properties)
+        command = _java(self._client, "InteropClient", options)
+        return Program(command, scenario, {"properties": str(properties)}, arguments)
 
     def tool(self, main: str, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
         """Run one of Kafka's command line classes with `text` on standard input."""
-        return subprocess.run(
-            [*self.tool_command(main), *arguments],
-            input=text,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=SCENARIO_SECONDS_MAX + 10,
-        )
+        with self._tools_archive.written() as options:
+            return subprocess.run(
+                [*_java(self._tools, main, options), *arguments],
+                input=text,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=SCENARIO_SECONDS_MAX + 10,
+            )
 
     def tool_command(self, main: str) -> list[str]:
         """What the script of that class would run, for a shell that looks for the script."""
-        return _java(self._tools, main)
+        return _java(self._tools, main, self._tools_archive.mapped())
 
     def run_file(self, source: Path, directory: Path) -> str:
         """Compile and run a single-file program in `directory`; returns what it printed."""
-        command = _java(self._client, str(source))
+        command = _java(self._client, str(source), self._client_archive.mapped())
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=directory)
         if done.returncode != 0:
             raise ProgramFailed(f"{source.name} exit {done.returncode}: {done.stdout}{done.stderr}")
         return done.stdout
 
 
-def _java(classpath: str, main: str) -> list[str]:
+def _java(classpath: str, main: str, archive: list[str]) -> list[str]:
     quick = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx384m", "-Xshare:auto"]
-    return ["timeout", str(SCENARIO_SECONDS_MAX), "java", *quick, "-cp", classpath, main]
+    # What the JVM has to say about an archive is not the program's output.
+    quiet = ["-Xlog:disable", "-Xlog:all=warning:stderr"]
+    return ["timeout", str(SCENARIO_SECONDS_MAX), "java", *quick, *quiet, *archive, "-cp", classpath, main]
 
 
 def node_programs() -> tuple[NodePrograms | None, str]:
@@ -176,6 +193,7 @@ def node_programs() -> tuple[NodePrograms | None, str]:
     return NodePrograms(str(brought) if brought.exists() else "node", directory), ""
 
 
+JAVA_PROGRAM = "target/interop.jar"  # a class archive takes no directory of classes
 JAVA_SOURCES = ("InteropClient.java", "OpaqueToken.java")
 
 
@@ -187,19 +205,21 @@ def java_programs() -> tuple[JavaPrograms | None, str]:
     directory = CLIENTS / "java"
     sources = ["pom.xml", "tools/pom.xml", *JAVA_SOURCES]
     with _once(directory, sources, "target") as needed:
-        if needed:
+        if needed or not (directory / JAVA_PROGRAM).exists():
             done = _build_java(directory)
             if done.returncode != 0:
                 return None, f"{' '.join(done.args)} failed: {(done.stdout + done.stderr)[-1500:]}"
             _stamp(directory, sources, "target")
     target = directory / "target"
-    client = f"{target / 'classes'}:{(target / 'client.classpath').read_text().strip()}"
-    return JavaPrograms(client, (target / "tools.classpath").read_text().strip()), ""
+    client = f"{directory / JAVA_PROGRAM}:{(target / 'client.classpath').read_text().strip()}"
+    return JavaPrograms(client, (target / "tools.classpath").read_text().strip(), target), ""
 
 
 def _build_java(directory: Path) -> subprocess.CompletedProcess[str]:
     target = directory / "target"
     target.mkdir(exist_ok=True)
+    for archive in target.glob("*.jsa"):
+        archive.unlink()
     for pom, output in (("pom.xml", "client.classpath"), ("tools/pom.xml", "tools.classpath")):
         goal = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath"
         command = ["mvn", "-q", "-B", "-f", pom, goal, f"-Dmdep.outputFile={target / output}"]
@@ -207,7 +227,10 @@ def _build_java(directory: Path) -> subprocess.CompletedProcess[str]:
         if done.returncode != 0:
             return done
     classpath = (target / "client.classpath").read_text().strip()
-    return _run(["javac", "-d", "target/classes", "-cp", classpath, *JAVA_SOURCES], directory)
+    done = _run(["javac", "-d", "target/classes", "-cp", classpath, *JAVA_SOURCES], directory)
+    if done.returncode != 0:
+        return done
+    return _run(["jar", "--create", "--file", JAVA_PROGRAM, "-C", "target/classes", "."], directory)
 
 
 def _run(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]:

@@ -33,7 +33,7 @@ from tests.shipped.broker import ShippedBroker
 from tests.shipped.connection import Connection
 
 PARTITIONS = 6
-QUICK = {"bootstrap_timeout_ms": 8000}  # a refused login must end the test, not the suite
+QUICK = {"bootstrap_timeout_ms": 2000}  # a refused login must end the test, not the suite
 
 
 def produce(connection: Connection, topic: str, rows: list[Sample], **settings: Any) -> list[int]:

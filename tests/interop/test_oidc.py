@@ -218,7 +218,7 @@ def test_kafka_python_with_a_bad_token(bearer: Connection) -> None:
     with (
         pytest.raises(KafkaPythonError),
         contextlib.closing(
-            KafkaProducer(**kafka_python(bearer, lambda: "bad"), bootstrap_timeout_ms=8000)
+            KafkaProducer(**kafka_python(bearer, lambda: "bad"), bootstrap_timeout_ms=2000)
         ) as producer,
     ):
         producer.send(TOPIC, b"no").get(10)
