@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,21 @@ from tests.shipped.dev import DevBroker
 def dev(tmp_path: Path) -> Iterator[DevBroker]:
     with DevBroker(tmp_path) as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def left_behind(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data directory of a development server that was started once and ended well."""
+    with DevBroker(tmp_path_factory.mktemp("left-behind")) as broker:
+        pass
+    return broker.directory / "data"
+
+
+@pytest.fixture
+def stopped(left_behind: Path, tmp_path: Path) -> DevBroker:
+    """A development server that is not running, with a data directory of its own, to be changed."""
+    shutil.copytree(left_behind, tmp_path / "data")  # with the modes of directories and files
+    return DevBroker(tmp_path)
 
 
 @pytest.fixture(scope="module")

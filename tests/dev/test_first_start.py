@@ -66,14 +66,12 @@ def test_pasted_line_of_kafkas_tools_works(stranger: Stranger, kafka_scripts: Pa
     assert "seen-by-tools" in stranger.types(line, path=kafka_scripts).splitlines()
 
 
-def test_pasted_lines_name_another_data_directory(dev: DevBroker, tmp_path: Path) -> None:
-    other = DevBroker(tmp_path)
-    dev.stop()
-    other.start(["--data-dir", "other"])
+def test_pasted_lines_name_another_data_directory(stopped: DevBroker) -> None:
+    stopped.start(["--data-dir", "other"])
     try:
-        lines = pasted(other.printed())
+        lines = pasted(stopped.printed())
     finally:
-        other.stop()
+        stopped.stop()
     assert len(lines) == 5
     assert all("other/dev/client" in line for line in lines)
 
@@ -108,7 +106,8 @@ def files_below(directory: Path) -> list[Path]:
     return [path for path in directory.rglob("*") if path.is_file()]
 
 
-def test_everything_made_is_for_its_owner_only(dev: DevBroker) -> None:
+def test_everything_made_is_for_its_owner_only(stranger: Stranger) -> None:
+    dev = stranger.broker
     data = dev.directory / "data"
     for path in [data, *data.rglob("*")]:
         wanted = 0o700 if path.is_dir() else 0o600
@@ -124,7 +123,8 @@ def test_everything_made_is_for_its_owner_only(dev: DevBroker) -> None:
     }
 
 
-def test_java_file_names_the_same_login(dev: DevBroker) -> None:
+def test_java_file_names_the_same_login(stranger: Stranger) -> None:
+    dev = stranger.broker
     text = (dev.directory / "data/dev/client-java.properties").read_text()
     assert "ssl.truststore.type=PEM" in text
     assert dev.client_settings()["sasl.password"] in text
@@ -177,7 +177,8 @@ def test_client_files_follow_the_port(dev: DevBroker) -> None:
 # -- addresses and certificates --------------------------------------------------------------------------
 
 
-def test_both_loopback_addresses_serve_clients(dev: DevBroker) -> None:
+def test_both_loopback_addresses_serve_clients(stranger: Stranger) -> None:
+    dev = stranger.broker
     if not has_ipv6_loopback():
         pytest.skip("no ::1 on this machine")
     for address in (f"127.0.0.1:{port_of(dev)}", f"[::1]:{port_of(dev, 'dev6')}"):
@@ -207,7 +208,8 @@ def strict_context(dev: DevBroker) -> ssl.SSLContext:
     return context
 
 
-def test_certificate_is_strict_short_lived_and_for_this_machine_only(dev: DevBroker) -> None:
+def test_certificate_is_strict_short_lived_and_for_this_machine_only(stranger: Stranger) -> None:
+    dev = stranger.broker
     for name in ("localhost", "127.0.0.1", "::1"):
         version, der = handshake(dev, name, strict_context(dev))
         assert version == "TLSv1.3"
@@ -226,7 +228,8 @@ def test_certificate_is_strict_short_lived_and_for_this_machine_only(dev: DevBro
     certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
 
 
-def test_tls_12_is_accepted_and_11_is_not(dev: DevBroker) -> None:
+def test_tls_12_is_accepted_and_11_is_not(stranger: Stranger) -> None:
+    dev = stranger.broker
     context = strict_context(dev)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     assert handshake(dev, "localhost", context)[0] == "TLSv1.2"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.dev.configured import ConfiguredServer
+from tests.dev.stranger import Stranger
 from tests.shipped.broker import RIVVEN
 from tests.shipped.dev import DevBroker
 
@@ -48,8 +49,8 @@ def test_codes_are_those_of_the_manual() -> None:
     assert {name: int(code) for code, name in codes.items() if name in here} == here
 
 
-def test_taken_port(dev: DevBroker, tmp_path: Path) -> None:
-    port = int(dev.client_settings()["bootstrap.servers"].rpartition(":")[2])
+def test_taken_port(stranger: Stranger, tmp_path: Path) -> None:
+    port = int(stranger.profile["bootstrap.servers"].rpartition(":")[2])
     other = DevBroker(tmp_path / "other", port=port)
     other.directory.mkdir()
     done = refused(other)
@@ -61,24 +62,24 @@ def test_taken_port(dev: DevBroker, tmp_path: Path) -> None:
         assert "password" in other.printed()
 
 
-def test_locked_data_directory(dev: DevBroker) -> None:
-    assert_refused(refused(dev), DATA_DIRECTORY, "data is in use by another process")
+def test_locked_data_directory(stranger: Stranger) -> None:
+    assert_refused(refused(stranger.broker), DATA_DIRECTORY, "data is in use by another process")
 
 
-@pytest.mark.parametrize("name", ["server.key", "ca.key", "client.properties"])
-def test_secret_that_others_can_read(dev: DevBroker, name: str) -> None:
-    dev.stop()
-    path = dev.directory / "data/dev" / name
-    path.chmod(0o644)
-    assert_refused(refused(dev), DATA_DIRECTORY, rf"{re.escape(name)} is open to other users: chmod 600")
-    path.chmod(0o600)
-    dev.start()
+def test_secret_that_others_can_read(stopped: DevBroker) -> None:
+    for name in ("server.key", "ca.key", "client.properties"):
+        path = stopped.directory / "data/dev" / name
+        path.chmod(0o644)
+        reason = rf"{re.escape(name)} is open to other users: chmod 600"
+        assert_refused(refused(stopped), DATA_DIRECTORY, reason)
+        path.chmod(0o600)
+    with stopped:
+        pass  # the control: it starts, so each was refused for its own mode
 
 
-def test_directory_of_secrets_that_others_can_enter(dev: DevBroker) -> None:
-    dev.stop()
-    (dev.directory / "data/dev").chmod(0o755)
-    assert_refused(refused(dev), DATA_DIRECTORY, "dev is open to other users: chmod 700")
+def test_directory_of_secrets_that_others_can_enter(stopped: DevBroker) -> None:
+    (stopped.directory / "data/dev").chmod(0o755)
+    assert_refused(refused(stopped), DATA_DIRECTORY, "dev is open to other users: chmod 700")
 
 
 def test_data_directory_that_is_a_file(tmp_path: Path) -> None:
@@ -93,26 +94,23 @@ def test_data_directory_that_may_not_be_written(tmp_path: Path) -> None:
     assert_refused(refused(DevBroker(tmp_path)), DATA_DIRECTORY, "data")
 
 
-def test_data_directory_of_a_newer_version(dev: DevBroker) -> None:
-    dev.stop()
-    identity = dev.directory / "data/identity.json"
+def test_data_directory_of_a_newer_version(stopped: DevBroker) -> None:
+    identity = stopped.directory / "data/identity.json"
     identity.write_text(json.dumps(json.loads(identity.read_text()) | {"format": 999}))
-    assert_refused(refused(dev), DATA_DIRECTORY, "format 999, newer than")
+    assert_refused(refused(stopped), DATA_DIRECTORY, "format 999, newer than")
 
 
-def test_data_directory_of_another_node(dev: DevBroker) -> None:
-    dev.stop()
-    dev.server_environment["RIVVEN_NODE__ID"] = "2"
-    assert_refused(refused(dev), DATA_DIRECTORY, "belongs to node 1, this is node 2")
+def test_data_directory_of_another_node(stopped: DevBroker) -> None:
+    stopped.server_environment["RIVVEN_NODE__ID"] = "2"
+    assert_refused(refused(stopped), DATA_DIRECTORY, "belongs to node 1, this is node 2")
 
 
-def test_damaged_metadata(dev: DevBroker) -> None:
-    dev.stop()
-    journal = dev.directory / "data/metadata.journal"
+def test_damaged_metadata(stopped: DevBroker) -> None:
+    journal = stopped.directory / "data/metadata.journal"
     content = bytearray(journal.read_bytes())
     content[len(content) // 3] ^= 0xFF
     journal.write_bytes(content)
-    done = refused(dev)
+    done = refused(stopped)
     assert done.returncode in (DATA_DIRECTORY, STORAGE)
     assert_refused(done, done.returncode, r"metadata\.journal")
     assert journal.read_bytes() == content, "evidence stays as it was found"
