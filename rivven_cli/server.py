@@ -84,9 +84,10 @@ def server(
 @output_option
 def init(config_path: Path | None, data_dir: Path | None, admin: str, output: str) -> int:
     """Store the first user in a stopped broker's data directory and show its password once."""
+    gc.disable()  # what is imported stays, and the process ends before there is anything to collect
     config = _configuration(config_path, False, data_dir)
     from rivven.app.failures import StartFailed
-    from rivven.app.serve import init as init_admin
+    from rivven.app.first_start import init as init_admin
 
     try:
         made = init_admin(config, admin)

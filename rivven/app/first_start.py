@@ -1,4 +1,4 @@
-"""The first credential of a data directory: made by a development start, demanded of every other.
+"""The first credential of a data directory: made by `init` or a development start, demanded of every other.
 
 Order of a first development start: client files, then the verifiers durably, then the password is shown. A
 crash in between repeats the first start instead of losing the password.
@@ -6,6 +6,7 @@ crash in between repeats the first start instead of losing the password.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 import shutil
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rivven.app.failures import ExitCode, StartFailed
+from rivven.app.metadata import offline_metadata
 from rivven.clock import Clock
 from rivven.config.models import Config
 from rivven.metadata.commands import CreateAcls, StoreScram
@@ -66,7 +68,30 @@ async def ensure_credentials(
     return []
 
 
-async def store_first_admin(metadata: MetadataService, admin: FirstAdmin) -> None:
+def init(config: Config, name: str) -> FirstAdmin:
+    """Store the first user of a stopped broker. Raises StartFailed."""
+    return asyncio.run(_init(config, name))
+
+
+async def _init(config: Config, name: str) -> FirstAdmin:
+    try:
+        admin = make_first_admin(name, os.urandom)
+    except ValueError as error:
+        raise StartFailed(
+            f"{name!r} cannot be a user: {error}", "choose another name", ExitCode.USAGE
+        ) from None
+    async with offline_metadata(config) as metadata:
+        if metadata.image.has_credentials:
+            raise StartFailed(
+                "this data directory has users already",
+                "add more with: rivven user create NAME, on the running broker",
+                ExitCode.NO_CREDENTIALS,
+            )
+        await _store(metadata, admin)
+    return admin
+
+
+async def _store(metadata: MetadataService, admin: FirstAdmin) -> None:
     """Commit the verifiers and the rules of a first user."""
     await metadata.submit(CreateAcls(admin.grants))
     await metadata.submit(StoreScram(admin.name, admin.verifiers))
@@ -86,7 +111,7 @@ async def _ensure_dev_admin(config: Config, metadata: MetadataService, address: 
             "check that you may write to the data directory",
             ExitCode.DATA_DIRECTORY,
         ) from None
-    await store_first_admin(metadata, admin)
+    await _store(metadata, admin)
     return first_start_lines(directory, admin, address, _command())
 
 

@@ -16,11 +16,8 @@ from pathlib import Path
 
 from rivven.app.broker import Broker
 from rivven.app.failures import ExitCode, StartFailed
-from rivven.app.first_start import store_first_admin
-from rivven.app.metadata import offline_metadata
 from rivven.app.process import bound_allocator, raise_descriptor_limit, settle, settle_late_imports
 from rivven.config.models import Config
-from rivven.security.bootstrap import FirstAdmin, make_first_admin
 from rivven.tasks import Tasks
 
 _log = logging.getLogger("rivven.app")
@@ -37,32 +34,9 @@ def run(config: Config, *, config_path: Path | None = None, ready_file: Path | N
         return ExitCode.FORCED
 
 
-def init(config: Config, name: str) -> FirstAdmin:
-    """Store the first user of a stopped broker. Raises StartFailed."""
-    return asyncio.run(_init(config, name))
-
-
 def print_failure(failure: StartFailed) -> None:
     """One line and a hint on standard error."""
     sys.stderr.write(f"rivven: {failure.reason}\n  hint: {failure.hint}\n")
-
-
-async def _init(config: Config, name: str) -> FirstAdmin:
-    try:
-        admin = make_first_admin(name, os.urandom)
-    except ValueError as error:
-        raise StartFailed(
-            f"{name!r} cannot be a user: {error}", "choose another name", ExitCode.USAGE
-        ) from None
-    async with offline_metadata(config) as metadata:
-        if metadata.image.has_credentials:
-            raise StartFailed(
-                "this data directory has users already",
-                "add more with: rivven user create NAME, on the running broker",
-                ExitCode.NO_CREDENTIALS,
-            )
-        await store_first_admin(metadata, admin)
-    return admin
 
 
 async def _serve(config: Config, config_path: Path | None, ready_file: Path | None) -> int:

@@ -2,8 +2,8 @@
 
 Driver. It writes a configuration file, runs `rivven server init` for the first credential, starts
 `rivven server --config F --ready-file R` on port 0 and keeps the port it got, so that clients find it again.
-What `init` leaves is the same for every broker that neither encrypts nor has an id of its own: those start with
-a copy of it, made once by the command in each test process.
+What `init` leaves is the same for every broker that neither encrypts nor has an id of its own: those start
+with a copy of it, made once by the command in each test process.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ class ShippedBroker:
 
 @functools.cache
 def _initialised() -> tuple[str, bytes]:
-    """The administrator's password and, as a tar archive, the data directory that `rivven server init` made."""
+    """The administrator's password and a tar archive of the data directory that `rivven server init` made."""
     with tempfile.TemporaryDirectory() as directory:
         broker = ShippedBroker(Path(directory) / "initialised")
         broker.init()
