@@ -1,8 +1,9 @@
 """Files that may change while the broker runs: certificates, users, roles, policies. A driver.
 
-Looks at them several times a second and calls back when their *content* is another. Looking, not listening:
-inotify misses the symlink swap by which Kubernetes changes a mounted secret, and what lies on a network file
-system. It must not interpret what it reads, and what the callback makes of it is the callback's business.
+Looks at them and calls back when their *content* is another. Events of the file system say when to look;
+they decide nothing, and a slow poll is behind them. Where not every change would be told of, as on a network
+file system, it looks several times a second. It must not interpret what it reads, and what the callback makes
+of it is the callback's business.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import concurrent.futures
 import hashlib
 import logging
+import math
 import os
 import queue
 import threading
@@ -19,8 +21,15 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
+from rivven.file_events import EVENTS, FileEvents, Listener
+from rivven.file_places import Directory, places_of
+
 INTERVAL_S = 0.25
-"""Revoking by editing a file must bite within a second; a look costs a few microseconds per file."""
+"""Between two looks where events do not tell of every change, and at least while they tell of many: revoking
+by editing a file must bite within a second, and a look costs a few microseconds per file."""
+
+SLOW_S = 2.0
+"""Between two looks while events would tell: what should have been told of and was not is found then."""
 
 SETTLE_S = 0.05
 """A file that somebody writes in place is empty or half there for a moment, and half a deny-list is a list
@@ -50,7 +59,8 @@ class WatchedFiles:
 
     `paths` is called at every look, so a directory's listing is followed. `changed` may be a coroutine
     function; it is never called again before it has ended, and its failure is logged, not fatal. With
-    `reread_s` the content is compared so often however unchanged the files look from outside.
+    `reread_s` the content is compared so often however unchanged the files look from outside. `slow_s` is the
+    poll behind the events.
 
     Files are looked at on a thread of the watcher's own (`paths` is called there too): a network file system
     that hangs then holds up this watcher, and nobody else.
@@ -63,13 +73,17 @@ class WatchedFiles:
         changed: Callable[[], Awaitable[None] | None],
         interval_s: float = INTERVAL_S,
         reread_s: float | None = None,
+        slow_s: float = SLOW_S,
+        events: FileEvents = EVENTS,
     ) -> None:
         self._name = name
         self._paths = paths
         self._changed = changed
         self._interval_s = interval_s
-        self._looks_to_reread = None if reread_s is None else max(1, round(reread_s / interval_s))
-        self._looks = 0
+        self._reread_s = math.inf if reread_s is None else reread_s
+        self._unread_s = 0.0
+        self._slow_s = slow_s
+        self._events = events
         self._signatures: dict[Path, _Signature | None] = {}
         self._digest = b""
         self._calls: _Calls = queue.SimpleQueue()  # at most one waits
@@ -87,12 +101,33 @@ class WatchedFiles:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        while True:
-            await asyncio.sleep(self._interval_s)
-            await self.look_once()
+        with self._events.listener() as listener:
+            while True:
+                rested_s = await self._rest(listener)
+                await self.look_once(rested_s)
+                listener.listen(await self._off_the_loop(self._directories))
 
-    async def look_once(self) -> bool:
-        """One look; returns whether `changed` was called."""
+    async def _rest(self, listener: Listener) -> float:
+        """Wait until the next look is due; returns the seconds."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if listener.told:
+            await listener.heard(max(0.0, min(self._slow_s, self._reread_s - self._unread_s)))
+        # After quiet the first event is followed at once; however many come, there are no more looks than
+        # without events.
+        if (rested_s := loop.time() - began) < self._interval_s:
+            await asyncio.sleep(self._interval_s - rested_s)
+        return loop.time() - began
+
+    def _directories(self) -> frozenset[Directory]:
+        """Where every change of what was looked at would be told of; none if any would not."""
+        places = places_of(self._signatures)
+        return places.directories if places.telling else frozenset()
+
+    async def look_once(self, rested_s: float | None = None) -> bool:
+        """One look, so long after the one before it (as a rule `interval_s`); returns whether `changed` was
+        called."""
+        self._unread_s += self._interval_s if rested_s is None else rested_s
         signatures = await self._off_the_loop(self._look)
         if signatures == self._signatures and not self._reread_due():
             return False
@@ -113,8 +148,10 @@ class WatchedFiles:
         return True
 
     def _reread_due(self) -> bool:
-        self._looks += 1
-        return self._looks_to_reread is not None and self._looks % self._looks_to_reread == 0
+        if self._unread_s < self._reread_s:
+            return False
+        self._unread_s = 0.0
+        return True
 
     async def _settled(self, signatures: dict[Path, _Signature | None]) -> dict[Path, _Signature | None]:
         """What the files look like once nobody writes to them any more."""

@@ -16,7 +16,7 @@ from rivven.security.authz.cedar.vocabulary import schema_text
 SUFFIX = ".cedar"
 
 FILES_MAX = 1_000
-"""Files of one directory; each is looked at four times a second."""
+"""Files of one directory; each may be looked at four times a second."""
 
 FILE_BYTES_MAX = 1 << 20
 """One file; a policy takes about 200 bytes."""
