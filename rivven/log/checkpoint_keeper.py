@@ -2,20 +2,24 @@
 moved.
 
 A recovery point lags behind the durable end by up to CHECKPOINT_SECONDS; it only bounds what a start after a
-crash has to verify again.
+crash has to verify again. So a full disk leaves the old checkpoint in place and takes nothing offline: who
+waits for the new one is refused, and a later round writes it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from rivven.errors import StorageFailed
 from rivven.log.checkpoint import CheckpointEntry, CheckpointTable, PartitionKey
 from rivven.log.committer import NOTHING, Committer, SyncPlan
 from rivven.log.files import Files
 from rivven.log.framed_file import replace
+from rivven.log.free_space import NO_SPACE
 from rivven.log.threads import Cancellable, Threads
 
 if TYPE_CHECKING:
@@ -23,6 +27,10 @@ if TYPE_CHECKING:
 
 CHECKPOINT_SECONDS = 10.0
 """Between two checkpoints of a busy directory: what recovery scans at most is what ten seconds append."""
+
+Waiter = Callable[[StorageFailed | None], None]
+
+_log = logging.getLogger("rivven.log")
 
 
 class CheckpointKeeper:
@@ -35,8 +43,10 @@ class CheckpointKeeper:
         self._committer: Committer | None = None
         self._moved: dict[PartitionLog, None] = {}
         self._saving: list[tuple[PartitionLog, CheckpointEntry]] = []
-        self._waiting: list[Callable[[], None]] = []
-        self._served: list[Callable[[], None]] = []
+        self._waiting: list[Waiter] = []
+        self._served: list[Waiter] = []
+        self._no_space: OSError | None = None
+        """Why the round's checkpoint was not written; set on the commit thread before the round ends."""
         self._timer: Cancellable | None = None
         self._changed = False
         self._closed = False
@@ -94,12 +104,17 @@ class CheckpointKeeper:
         if not self._changed:
             return NOTHING
         self._changed = False
-        return SyncPlan(jobs=(partial(replace, self._files, self._path, self.table.image(clean=False)),))
+        return SyncPlan(jobs=(partial(self._write, self.table.image(clean=False)),))
 
     def synced(self) -> None:
+        error, self._no_space = self._no_space, None
+        if error is not None:
+            self._postpone(error)
+            return
         for log, entry in self._saving:
             if log.loaded is not None:
                 log.loaded.saved_recovery_point = entry.recovery_point
+                log.loaded.saved_start = entry.log_start_offset
         self._end()
 
     def sync_failed(self, error: OSError) -> None:
@@ -107,11 +122,29 @@ class CheckpointKeeper:
         self._waiting = []
         self._end()
 
-    def _end(self) -> None:
+    def _write(self, image: bytes) -> None:
+        """On the commit thread. A full disk is reported and leaves the old file; all else raises OSError."""
+        try:
+            replace(self._files, self._path, image)
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            self._no_space = error
+
+    def _postpone(self, error: OSError) -> None:
+        """The disk is full: what should have been saved still has to be."""
+        _log.error("%s is not written and will be tried again: %s", self._path, error)
+        self._changed = True
+        again = [log for log, _ in self._saving]
+        self._end(StorageFailed("the broker's disk is full"))
+        for log in again:
+            self.note(log)
+
+    def _end(self, failure: StorageFailed | None = None) -> None:
         self._saving.clear()
         served, self._served = self._served, []
         for wake in served:
-            wake()
+            wake(failure)
 
     def _due(self) -> None:
         self._timer = None
@@ -122,6 +155,10 @@ class CheckpointKeeper:
             self._committer.mark_dirty(self)
 
 
-def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
+def _wake(future: asyncio.Future[None], failure: StorageFailed | None) -> None:
+    if future.done():
+        return
+    if failure is None:
         future.set_result(None)
+    else:
+        future.set_exception(failure)

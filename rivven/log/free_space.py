@@ -6,10 +6,14 @@ Group commits, metadata, deletion and retention go on in the reserve.
 
 from __future__ import annotations
 
+import errno
 import logging
 
 from rivven.log.host import Host
 from rivven.log.threads import Cancellable
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What a write fails with when the disk is full: it is sound, and may have room again."""
 
 CHECK_SECONDS = 1.0
 """Between looks at the free space: at 1 GB/s a reserve of 1 GiB lasts that long."""

@@ -77,7 +77,8 @@ class Checkpoints(Protocol):
         ...
 
     async def save(self, log: PartitionLog) -> None:
-        """Return once the log's present entry is durable, or the directory failed."""
+        """Return once the log's present entry is durable, or the directory failed. Raises KAFKA_STORAGE_ERROR
+        when the disk is full."""
         ...
 
 

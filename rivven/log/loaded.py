@@ -44,6 +44,7 @@ class LoadedLog:
         "producers",
         "replacing",
         "saved_recovery_point",
+        "saved_start",
         "segments",
         "sync_target",
         "syncing",
@@ -69,6 +70,8 @@ class LoadedLog:
         self.positions: dict[int, tuple[Segment, int]] = {}
         self.saved_recovery_point = 0
         """Of the recovery point, what the checkpoint on disk says."""
+        self.saved_start = 0
+        """Of the log start, the same: files are removed below it only."""
         self.replacing = False
         """Compaction is exchanging segments: none may be deleted meanwhile."""
         self.never_plain = False

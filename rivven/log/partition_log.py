@@ -179,7 +179,7 @@ class PartitionLog:
         self.leader_epoch = max(self.leader_epoch, loaded.epochs.current)
         self.size_bytes = sum(segment.written_position for segment in loaded.segments)
         loaded.epochs.cut_start(self.log_start_offset)
-        loaded.saved_recovery_point = self.log_start_offset
+        loaded.saved_recovery_point = loaded.saved_start = self.log_start_offset
 
     def usable(self) -> LoadedLog:
         """The open log; raises KAFKA_STORAGE_ERROR when it is offline or cannot be opened."""

@@ -56,6 +56,7 @@ async def delete_expired(log: PartitionLog, now_ms: int) -> int:
         log.log_start_offset = start
         loaded.epochs.cut_start(start)
         log.tell_progress()
+    if log.log_start_offset > loaded.saved_start:
         await _save_start(log)
     return _remove_below_start(log)
 
@@ -145,7 +146,9 @@ def _remove_below_start(log: PartitionLog) -> int:
         return 0
     freed = 0
     gone: list[Segment] = []
-    while len(loaded.segments) > 1 and loaded.segments[1].base_offset <= log.log_start_offset:
+    # Not below a start that could not be saved: after a crash it would look like a loss.
+    start = min(log.log_start_offset, loaded.saved_start)
+    while len(loaded.segments) > 1 and loaded.segments[1].base_offset <= start:
         segment = loaded.segments.pop(0)
         freed += segment.end_position
         gone.append(segment)

@@ -234,13 +234,19 @@ class World:
 
     def break_something(self) -> None:
         operation = self.random.choice(("write", "write", "write", "sync", "truncate", "open", "sync_all"))
+        # A short write of the checkpoint is written to its end by whoever writes it.
+        places = (
+            ("partitions", "partitions", "log-checkpoint")
+            if operation in ("write", "open")
+            else ("partitions",)
+        )
         self.files.faults.append(
             Fault(
                 operation,
                 self.random.choice((errno.ENOSPC, errno.ENOSPC, errno.EIO, 0))
                 if operation == "write"
                 else (errno.EMFILE if operation == "open" else errno.EIO),
-                path="partitions" if operation != "sync_all" else "",
+                path="" if operation == "sync_all" else self.random.choice(places),
                 skip=self.random.randint(0, 3),
                 written=self.random.randint(0, 3000),
             )
