@@ -1,4 +1,4 @@
-"""A segment in plain where a sealed one was, put there by who can write the data directory but not the key store.
+"""A segment in plain where a sealed one was, put there by who can write the data but not the key store.
 
 Over the shipped command. What is put there is as good as a forger can make it: whole batches, offsets and
 checksums that fit, in a file of the same size.
