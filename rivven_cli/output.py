@@ -83,22 +83,22 @@ def _cell(value: Any) -> str:
 
 
 def _print_table(rows: list[list[str]], columns: Sequence[str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """As wide as its widest cells: a table must not lose characters in a pipe or a narrow window."""
+    header = [column.replace("_", " ").upper() for column in columns]
+    widths = [max(_cells(row[place]) for row in [header, *rows]) for place in range(len(columns))]
+    for row in [header, *rows]:
+        padded = (cell + " " * (width - _cells(cell)) for cell, width in zip(row, widths, strict=True))
+        line = "  ".join(padded).rstrip()
+        click.echo(click.style(line, bold=True) if row is header else line)
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(Text(column.replace("_", " ").upper()), no_wrap=True, overflow="ignore")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # Text: no markup is read from names
-    # Wide enough for every cell: a table must not lose characters in a pipe or a narrow window.
-    width = sum(max(len(row[i]) for row in [*rows, list(columns)]) + 2 for i in range(len(columns)))
-    console = Console(width=max(width, 1), soft_wrap=False, highlight=False)
-    with console.capture() as captured:
-        console.print(table)
-    for line in captured.get().splitlines():
-        click.echo(line.rstrip())
+
+def _cells(text: str) -> int:
+    """How many cells of a terminal it takes."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # takes longer to import than most commands take altogether
+
+    return cell_len(text)
 
 
 def _print_data(output: str, value: Any) -> None:
