@@ -16,6 +16,7 @@ from rivven.log.compaction import CleanableView, ClosedSegment
 from rivven.log.compaction_swap import PreparedSegment
 from rivven.log.file_cache import PatientFiles
 from rivven.log.files import File, Files
+from rivven.log.free_space import NO_SPACE
 from rivven.log.loaded import LoadedLog
 from rivven.log.segment import UNKNOWN_TIMESTAMP, Segment
 from rivven.log.waiting import on_worker
@@ -96,7 +97,9 @@ async def _replace(
         new.data.pinned = None
         new.rebuild_index = False
     except OSError as error:
-        if not log.deleted:  # deletion renames the directory under us
+        if error.errno in NO_SPACE and host.files.exists(prepared.path):
+            host.complain(f"{log!r}: no room to exchange segments, the old ones stay: {error}")
+        elif not log.deleted:  # deletion renames the directory under us
             host.committer.fail(error)
         return False
     finally:

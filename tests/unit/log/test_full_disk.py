@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 
 import pytest
 
@@ -11,8 +12,10 @@ from rivven.errors import StorageFailed
 from rivven.log.checkpoint_keeper import CHECKPOINT_SECONDS
 from rivven.testing.files import Fault
 from tests.unit.log.harness import DIRECTORY, NOW, Broker, batch_of, broker
+from tests.unit.log.test_replacing import _prepare
 
 CONFIG = TopicConfig(segment_bytes=300, index_interval_bytes=0, file_delete_delay_ms=0)
+COMPACTED = replace(CONFIG, cleanup_policy=frozenset({"compact"}))
 CHECKPOINT = "log-checkpoint"
 
 
@@ -89,3 +92,21 @@ def test_they_go_once_there_is_room() -> None:
     with broker(files=files, config=CONFIG) as b:
         assert b.log.log_start_offset == 6
         assert [bytes(batch) for batch in b.read_all()] == batches[6:]
+
+
+@pytest.mark.parametrize(("code", "online"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EIO, False)])
+def test_a_swap_without_room_for_its_name_is_given_up(code: int, online: bool) -> None:
+    """Until it is renamed the new segment counts for nothing; any other failure leaves that open."""
+    with broker(config=COMPACTED) as b:
+        _filled(b)
+        batches = b.read_all()
+        b.threads.advance(CHECKPOINT_SECONDS)
+        old, prepared = _prepare(b, keep=[1, 3])
+        b.files.faults.append(Fault("rename", code, path=DIRECTORY))
+        assert not b.run(b.log.replace_segments(old, prepared))
+        assert b.directory.online is online
+        if online:
+            assert b.read_all() == batches
+            assert not [name for name in b.files.list(DIRECTORY) if name.endswith(".swap")]
+            assert b.run(b.log.replace_segments(old, prepared)), "the next pass finds room"
+            assert b.read_all() == [batches[1], batches[3], *batches[4:]]
