@@ -31,6 +31,10 @@ UNSIGNED_MAX: Final = 3 * CHECKPOINT_LINES
 """The trail signs every CHECKPOINT_LINES lines; one batch of a sink may come in between, and a crash."""
 UNSIGNED_SECONDS_MAX: Final = 5 * PERIOD_SECONDS
 """The trail signs what a minute brought before it goes on, whatever the clock did in between."""
+NOTHING_SIGNED: Final = (
+    "no line is signed: the chain was written anew, or its first start crashed before it could sign"
+)
+"""A start signs at once, so a crash leaves such a chain in its first moments only, until the next start."""
 _OF_THE_TRAIL: Final = b'"event_type":"audit"'
 _LIFECYCLE: Final = b'"event_type":"lifecycle"'
 """A start: what came before may be as old as the crash before it."""
@@ -95,6 +99,8 @@ class Verifier:
             self._check_file(path)
         if report.first_sequence:
             self._check_beginning(report.first_sequence)
+        elif self._keys and report.lines and not report.signed_below and not report.findings:
+            self._find("", 0, NOTHING_SIGNED)
         for head in self._heads:
             if head not in report.hashes:
                 self._find(

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rivven.audit.chain import Chain, Head, line_hash
 from rivven.audit.events import AuditEvent
 from rivven.audit.signing import Signer, new_secret, signer_of
-from rivven.audit.verify import UNSIGNED_MAX, Report, Verifier
+from rivven.audit.verify import NOTHING_SIGNED, UNSIGNED_MAX, Report, Verifier
 from rivven.testing.files import CrashFiles
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
@@ -22,10 +22,17 @@ def pem() -> bytes:
     return KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def lines(count: int, *, every: int = 5, head: Head | None = None, apart_ms: int = 1) -> list[bytes]:
+def lines(
+    count: int,
+    *,
+    every: int = 5,
+    head: Head | None = None,
+    apart_ms: int = 1,
+    signed_first: bool = False,
+) -> list[bytes]:
     """A chain with a checkpoint after each `every` events, which are `apart_ms` apart."""
     chain = Chain(head or Head())
-    made = []
+    made = [chain.checkpoint(0, KEY.sign, "k").data] if signed_first else []
     for number in range(count):
         at_ms = 1000 + number * apart_ms
         made.append(chain.append(AuditEvent("acl_change", "create", f"topic:{number}"), at_ms).data)
@@ -97,8 +104,18 @@ def test_a_chain_written_anew_needs_a_head_or_the_key() -> None:
 
 
 def test_many_lines_without_a_signature_are_a_finding() -> None:
-    assert verify(lines(UNSIGNED_MAX, every=10**9)).intact
-    assert "without a signature" in verify(lines(UNSIGNED_MAX + 2, every=10**9)).findings[0].reason
+    assert verify(lines(UNSIGNED_MAX, every=10**9, signed_first=True)).intact
+    for signed_first in (False, True):
+        (finding,) = verify(lines(UNSIGNED_MAX + 2, every=10**9, signed_first=signed_first)).findings
+        assert "without a signature" in finding.reason
+
+
+def test_a_short_chain_written_anew_without_any_signature_is_a_finding() -> None:
+    forged = lines(3)
+    (finding,) = verify(forged).findings
+    assert (finding.file, finding.line, finding.reason) == ("", 0, NOTHING_SIGNED)
+    assert verify(lines(3, every=1)).intact
+    assert Verifier(CrashFiles(), pem()).verify([]).intact, "where nothing is, nothing can be signed"
 
 
 def test_minutes_without_a_signature_are_a_finding() -> None:
@@ -109,7 +126,8 @@ def test_minutes_without_a_signature_are_a_finding() -> None:
 
 def test_a_crash_and_a_start_after_hours_are_no_finding() -> None:
     chain = Chain(Head())
-    made = [chain.append(AuditEvent("acl_change", "create"), 1000).data]
+    made = [chain.checkpoint(1000, KEY.sign, "k").data]
+    made.append(chain.append(AuditEvent("acl_change", "create"), 1000).data)
     made.append(chain.append(AuditEvent("audit", "recovered"), 10**8).data)
     made.append(chain.append(AuditEvent("lifecycle", "start"), 10**8).data)
     made.append(chain.append(AuditEvent("acl_change", "create"), 10**8 + 50_000).data)
