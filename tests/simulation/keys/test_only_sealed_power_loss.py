@@ -1,4 +1,4 @@
-"""Lives of one topic that is switched on, off and re-encrypted, with the real key store, and power cuts anywhere.
+"""Lives of one topic that is switched on, off and re-encrypted over the real key store, with power cuts.
 
 Data and keys are on one disk here, so that a cut ends both at the same operation. After each cut the topic
 serves everything that was acknowledged: no mark that a crash leaves may make its own segments look forged.
@@ -19,8 +19,6 @@ from typing import Any
 import pytest
 
 from rivven.config.topic_settings import TopicConfig
-from rivven.errors import StorageFailed
-from rivven.log.files import File
 from rivven.log.only_sealed import SealedSurvey
 from rivven.log.reencryption import Reencryptor
 from rivven.log.reencryption_jobs import copy_part

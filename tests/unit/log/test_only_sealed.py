@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -12,8 +14,11 @@ from rivven.config.topic_settings import TopicConfig
 from rivven.errors import CorruptMessage, StorageFailed
 from rivven.log.compaction import ClosedSegment
 from rivven.log.compaction_swap import PreparedSegment, cleaned_path
+from rivven.log.compactor import Workers
 from rivven.log.only_sealed import LOOK_SECONDS, SealedSurvey, mark_if_only_sealed
 from rivven.log.reencryption import Reencryptor
+from rivven.log.reencryption_jobs import copy_part
+from rivven.log.rewriting import Source, Target
 from rivven.log.rewriting_keys import source_fields
 from rivven.log.segment import UNREAD, segment_path
 from rivven.records.batch import patch_offset_and_epoch
@@ -142,6 +147,24 @@ def test_not_while_segments_are_exchanged(keys: ReencryptionTestKeys, reopened: 
     assert keys.marked
 
 
+def test_nothing_plain_is_begun_from_the_look_to_the_mark(
+    keys: ReencryptionTestKeys, reopened: Callable[[], Broker]
+) -> None:
+    b, allowed = reopened(), []
+    log = b.open(0)
+
+    async def mark(topic_id: UUID) -> bool:
+        allowed.append(keys.may_begin_plain(topic_id))
+        log.update_config(PLAIN)
+        with pytest.raises(StorageFailed):
+            b.append(batch_of(b"plain"), log)
+        return False
+
+    keys.mark_only_sealed = mark  # type: ignore[method-assign]
+    assert not b.run(mark_if_only_sealed(keys, TOPIC, [log]))
+    assert allowed == [False] and keys.may_begin_plain(TOPIC)
+
+
 def test_a_plain_segment_that_retention_deleted_is_none_any_more(keys: ReencryptionTestKeys) -> None:
     with broker(config=replace(PLAIN, retention_ms=1_000_000), keys=keys) as b:
         b.commit(batch_of(b"plain"))
@@ -187,6 +210,58 @@ def test_it_looks_now_and_then(keys: ReencryptionTestKeys, reopened: Callable[[]
     with pytest.raises(InterruptedError):
         b.run(SealedSurvey(lambda: b.directory, keys, pause).run())
     assert pauses == [LOOK_SECONDS] * 2 and keys.marked
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_re_encryption_marks_before_it_is_finished(keys: ReencryptionTestKeys, sealed: bool) -> None:
+    """Not while the topic may have plain ones again."""
+    with broker(config=PLAIN, keys=keys) as b:
+        if sealed:
+            b.commit(batch_of(b"plain"))
+        b.log.update_config(SEALED)
+        b.commit(batch_of(b"sealed"))
+        keys.renew(TOPIC)
+        if not sealed:
+            b.log.update_config(PLAIN)
+        task = reencryption(b, keys, Copying(b.files))
+        b.run(task.request(TOPIC))
+        finished: list[bool] = []
+
+        async def cross_off(topic_id: UUID, asked: bool) -> None:
+            assert not asked
+            finished.append(keys.only_sealed(topic_id))
+            keys.asked.discard(topic_id)
+
+        keys.set_rewriting = cross_off  # type: ignore[method-assign]
+        keys.unsealed.add(TOPIC)
+        b.run(task.run_round())
+        assert finished == [False] * (not sealed), "the key store is asked in vain as yet"
+        keys.unsealed.clear()
+        b.run(task.run_round())
+        assert finished == [sealed]
+        assert len(b.read_all()) == 1 + sealed
+
+
+class Copying:
+    """The job of the worker process, here."""
+
+    def __init__(self, files: CrashFiles) -> None:
+        self._files = files
+
+    async def run(self, name: str, *args: Any) -> Any:
+        source, position, target, written, size = args
+        return copy_part(self._files, Source(*source), position, Target(*target), written, size)
+
+
+def reencryption(b: Broker, keys: ReencryptionTestKeys, workers: Workers) -> Reencryptor:
+    return Reencryptor(
+        logs=lambda: b.directory,
+        keys=keys,
+        claims=set(),
+        workers=workers,
+        clock=b.clock,
+        bytes_per_second=1 << 30,
+    )
 
 
 # -- refusing ------------------------------------------------------------------------------------------------
@@ -381,14 +456,7 @@ def test_a_rewrite_does_not_seal_what_was_forged(
     closed = [ClosedSegment(0, 2, FIRST, view.end_position)]
     [source] = source_fields(disk, keys, TOPIC, 0, closed)
     assert source[4] is None, "the control: plain, and to be read as such"
-    task = Reencryptor(
-        logs=lambda: b.directory,
-        keys=keys,
-        claims=set(),
-        workers=NoWorkers(),
-        clock=b.clock,
-        bytes_per_second=1 << 30,
-    )
+    task = reencryption(b, keys, NoWorkers())
     assert b.run(task.request(TOPIC)).left_bytes, "the control: it would be sealed"
     keys.marked.add(TOPIC)
     with pytest.raises(CorruptMessage, match="is not sealed"):
@@ -402,5 +470,5 @@ def test_a_rewrite_does_not_seal_what_was_forged(
 class NoWorkers:
     """Whoever asks for a job has believed what was forged."""
 
-    async def run(self, name: str, *args: object) -> object:
+    async def run(self, name: str, *args: Any) -> Any:
         raise AssertionError(name)
