@@ -42,12 +42,21 @@ COMPACTED = {
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[ShippedBroker]:
     """Not started; it must log no traceback."""
-    made = ShippedBroker(tmp_path / "one", extra={"storage": encryption()}, settings=FAST_COMPACTION)
+    made = encrypting(tmp_path / "one")
     yield made
-    if made.running:
-        assert made.stop() == 0, made.tail()
-    log = made.log.read_text(errors="replace") if made.log.exists() else ""
-    assert "Traceback" not in log, made.tail()
+    end(made)
+
+
+def encrypting(directory: Path) -> ShippedBroker:
+    return ShippedBroker(directory, extra={"storage": encryption()}, settings=FAST_COMPACTION)
+
+
+def end(broker: ShippedBroker) -> None:
+    """Stop it cleanly if it runs."""
+    if broker.running:
+        assert broker.stop() == 0, broker.tail()
+    log = broker.log.read_text(errors="replace") if broker.log.exists() else ""
+    assert "Traceback" not in log, broker.tail()
 
 
 def numbers(values: list[str]) -> list[int]:
@@ -297,15 +306,37 @@ def test_a_start_that_waits_for_its_provider_can_be_stopped(broker: ShippedBroke
 # -- what is missing or wrong at a start ---------------------------------------------------------------------
 
 
-@pytest.fixture
-def stopped(broker: ShippedBroker) -> ShippedBroker:
-    """It has data, and was stopped cleanly."""
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> ShippedBroker:
+    """It has data, and was stopped cleanly; what it left then is in `pristine` beside it."""
+    broker = encrypting(tmp_path_factory.mktemp("kept") / "one")
     use = EncryptedUse(broker.start())
     use.create("t", segment_bytes="3000", index_interval_bytes="100")
     use.produce("t", 30, batch_num_messages=3)
     assert len(use.consume("t", 10)) == 10
-    assert broker.stop() == 0
+    end(broker)
+    shutil.copytree(broker.data, pristine(broker) / "data")
+    shutil.copytree(key_directory(broker), pristine(broker) / "keys")
     return broker
+
+
+def pristine(broker: ShippedBroker) -> Path:
+    return broker.directory / "pristine"
+
+
+def restore(broker: ShippedBroker) -> None:
+    """As it was when it was stopped."""
+    for target, source in ((broker.data, "data"), (key_directory(broker), "keys")):
+        shutil.rmtree(target)
+        shutil.copytree(pristine(broker) / source, target)
+
+
+@pytest.fixture
+def stopped(kept: ShippedBroker) -> Iterator[ShippedBroker]:
+    """The same for every test that damages it."""
+    restore(kept)
+    yield kept
+    end(kept)
 
 
 def assert_whole(broker: ShippedBroker) -> None:
@@ -352,21 +383,14 @@ def test_a_keyring_that_is_none_is_refused_by_name(stopped: ShippedBroker) -> No
         pytest.param("cut", 0, marks=pytest.mark.nightly),
     ],
 )
-def test_damage_is_found_in_every_kind_of_file(
-    stopped: ShippedBroker, tmp_path: Path, damage: str, half: int
-) -> None:
+def test_damage_is_found_in_every_kind_of_file(stopped: ShippedBroker, damage: str, half: int) -> None:
     """A start for each kind of file: every kind is flipped or cut, at night both."""
     keys = key_directory(stopped)
-    pristine = tmp_path / "pristine"
-    shutil.copytree(stopped.data, pristine / "data")
-    shutil.copytree(keys, pristine / "keys")
-    kinds = kinds_of_files(pristine)
+    kinds = kinds_of_files(pristine(stopped))
     assert {".log", ".index", "metadata.journal", "encryption.key", "state", ".keys", "keyring"} <= set(kinds)
     outcomes: dict[str, str] = {}
     for kind, name in list(kinds.items())[half::2]:
-        for target, source in ((stopped.data, "data"), (keys, "keys")):
-            shutil.rmtree(target)
-            shutil.copytree(pristine / source, target)
+        restore(stopped)
         source, _, inner = name.partition("/")
         path = (stopped.data if source == "data" else keys) / inner
         content = bytearray(path.read_bytes())
@@ -381,17 +405,17 @@ def test_damage_is_found_in_every_kind_of_file(
         assert outcomes[kind].startswith("refused"), (kind, outcomes[kind])
 
 
-def kinds_of_files(pristine: Path) -> dict[str, str]:
+def kinds_of_files(root: Path) -> dict[str, str]:
     """One file of every kind that has content, by its suffix or name."""
     kinds: dict[str, str] = {}
-    topic = max(pristine.glob("data/partitions/*/*.log"), key=lambda path: path.stat().st_size)
-    for path in [topic, *sorted(pristine.rglob("*"))]:
+    topic = max(root.glob("data/partitions/*/*.log"), key=lambda path: path.stat().st_size)
+    for path in [topic, *sorted(root.rglob("*"))]:
         if not path.is_file() or not path.stat().st_size or path.parent.name in ("audit", "public"):
             continue
         kind = "secret" if path.parent.name == "secrets" else path.suffix
         if kind not in ("secret", ".log", ".index", ".snapshot", ".keys"):
             kind = path.name
-        kinds.setdefault(kind.replace(".timeindex", ".index"), str(path.relative_to(pristine)))
+        kinds.setdefault(kind.replace(".timeindex", ".index"), str(path.relative_to(root)))
     return kinds
 
 
