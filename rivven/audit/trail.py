@@ -117,7 +117,9 @@ class AuditTrail:
                 self._take(last)
             self._drain()
             self._checkpoint()
-        left = [queue.name for queue in self.queues if not await queue.close(TRAIL_SECONDS_TO_CLOSE)]
+        # All at once: several that hang must not add up.
+        ends = await asyncio.gather(*(queue.close(TRAIL_SECONDS_TO_CLOSE) for queue in self.queues))
+        left = [queue.name for queue, delivered in zip(self.queues, ends, strict=True) if not delivered]
         if left:
             _log.error("audit lines were left undelivered: %s", ", ".join(left))
 
