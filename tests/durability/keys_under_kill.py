@@ -100,7 +100,7 @@ async def live(directory: Path, seed: int, ready: int) -> None:
         os.write(ready, b"x")
         while True:
             topic = chance.choice(TOPICS)
-            match chance.randrange(7):
+            match chance.randrange(9):
                 case 0:
                     await keys.renew(topic)
                 case 1:
@@ -123,16 +123,28 @@ async def live(directory: Path, seed: int, ready: int) -> None:
                     ledger.note("changing", name, value.hex())
                     mine.secrets.rotate(name, lambda value=value: value)
                     ledger.note("secret", name, value.hex())
+                case 5:
+                    ledger.note("unmarking", str(topic))
+                    await keys.prepare({topic: None})
+                    assert keys.may_begin_plain(topic)
+                    ledger.note("plain", str(topic))
+                    await keys.prepare({topic: ""})
+                case 6:
+                    ledger.note("marking", str(topic))
+                    assert await keys.mark_only_sealed(topic)
+                    ledger.note("marked", str(topic))
                 case _:
                     header, sealer = keys.create(topic, 0)
                     frame = seal_batch(sealer, header, 128, BATCH)
                     ledger.note("sealed", str(topic), header.encode().hex(), frame.hex())
 
 
-def expected(directory: Path) -> tuple[list[tuple[str, str]], dict[str, set[str]]]:
-    """What has to open: (header, frame) of segments; for each secret the values it may have ("": none)."""
+def expected(directory: Path) -> tuple[list[tuple[str, str]], dict[str, set[str]], dict[str, bool]]:
+    """What has to open: (header, frame) of segments; for each secret the values it may have ("": none); for
+    each topic whether it has to be marked as only sealed, or must not be."""
     segments: list[tuple[str, str, str, str]] = []
     secrets: dict[str, set[str]] = {}
+    marks: dict[str, bool] = {}
     for line in (directory / "ledger").read_text().splitlines():
         match line.split():
             case ["sealed", topic, header, frame]:
@@ -143,20 +155,26 @@ def expected(directory: Path) -> tuple[list[tuple[str, str]], dict[str, set[str]
                 segments = [one for one in segments if one[:2] != (topic, key_id)]
             case ["forgotten", topic, _]:
                 segments = [one for one in segments if one[0] != topic]
+                marks.pop(topic, None)
+            case ["unmarking" | "marking", topic]:
+                marks.pop(topic, None)
+            case ["plain" | "marked" as word, topic]:
+                marks[topic] = word == "marked"
             case ["changing", name, value]:
                 secrets.setdefault(name, {""}).add(value)
             case ["secret", name, value]:
                 secrets[name] = {value}
-    return [(header, frame) for _, _, header, frame in segments], secrets
+    return [(header, frame) for _, _, header, frame in segments], secrets, marks
 
 
 async def look(directory: Path) -> None:
     """Whether everything the ledger says is there; raises what is not."""
     mine = Keys(directory)
-    segments, secrets = expected(directory)
+    segments, secrets, marks = expected(directory)
     async with mine.topics() as keys:
         await keys.prepare(dict.fromkeys(TOPICS, ""))
         assert [keys.failure(topic) for topic in TOPICS] == [""] * len(TOPICS)
+        assert {topic: keys.only_sealed(UUID(topic)) for topic in marks} == marks
         for header_text, frame_text in segments:
             header = parse_segment_header(bytes.fromhex(header_text))
             assert header is not None

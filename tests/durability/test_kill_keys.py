@@ -30,3 +30,4 @@ def test_no_key_is_lost_wherever_the_process_is_killed(private_path: Path) -> No
     sums = dict(word.split("=") for word in ended.stdout.split())
     print(sums)
     assert int(sums["sealed"]) >= 5, "the victims did nothing"
+    assert int(sums.get("plain", 0)) + int(sums.get("marked", 0)) >= 5, "no mark was changed"

@@ -114,6 +114,7 @@ def test_the_rest_is_done_and_nothing_is_plain(rewritten: Rewritten) -> None:
         time.sleep(0.1)
     one = rewritten.keys.topic(site.topic)
     assert (one["plain_segments"], one["newest_percent"], one["topic_keys"]) == (0, 100, 1)
+    assert not one["may_hold_plain"], "from now on a plain one is a forged one"
     assert rewritten.key_ids() == {bytes.fromhex(one["topic_key"])}
     while found_in(site.broker.data, MARKER):  # files of deleted topics go in the background
         assert time.monotonic() < deadline, found_in(site.broker.data, MARKER)
