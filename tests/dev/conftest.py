@@ -10,16 +10,28 @@ from pathlib import Path
 
 import pytest
 
+from tests.dev.runbook import Operator, blocks
 from tests.dev.stranger import Stranger
 from tests.interop.programs import java_programs
 from tests.interop.test_kafka_tools import TOOLS
 from tests.shipped.dev import DevBroker
+
+TLS_PAGE = Path(__file__).parents[2] / "docs" / "tls.md"
+FIRST_CERTIFICATES = "Runbook: the first authority and certificates"
 
 
 @pytest.fixture
 def dev(tmp_path: Path) -> Iterator[DevBroker]:
     with DevBroker(tmp_path) as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def certified(tmp_path_factory: pytest.TempPathFactory) -> Operator:
+    """The first block of docs/tls.md typed: an authority and certificates, for operators to go on from."""
+    made = Operator(tmp_path_factory.mktemp("certified"))
+    made.types(blocks(TLS_PAGE, FIRST_CERTIFICATES)[0][1])
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import time
@@ -53,6 +54,10 @@ class Operator:
             "PATH": os.pathsep.join([str(BIN), os.environ["PATH"]]),
             "RIVVEN_METRICS__BIND": "127.0.0.1:0",
         }
+
+    def goes_on_from(self, other: Operator) -> None:
+        """With the files another has made by typing the same lines, which copies a page's first steps."""
+        shutil.copytree(other.directory, self.directory, dirs_exist_ok=True)
 
     def adapted(self, text: str) -> str:
         """A text of the page with what this machine has."""

@@ -46,10 +46,10 @@ def test_every_block_is_typed() -> None:
 class Keeper(Operator):
     """An operator whose broker is the one of docs/tls.md, with and without encryption."""
 
-    def prepares(self) -> None:
+    def prepares(self, certified: Operator) -> None:
         """Certificates and configuration, as docs/tls.md has them; the broker is not started."""
+        self.goes_on_from(certified)
         tls = blocks(DOCS / "tls.md", TLS_FIRST)
-        self.types(next(text for language, text in tls if language == "sh"))
         self.saves("/etc/rivven/rivven.yaml", next(text for language, text in tls if language == "yaml"))
         self.saves("admin.properties", next(text for language, text in tls if language == "properties"))
 
@@ -76,9 +76,9 @@ class Keeper(Operator):
 
 
 @pytest.fixture
-def keeper(tmp_path: Path) -> Iterator[Keeper]:
+def keeper(tmp_path: Path, certified: Operator) -> Iterator[Keeper]:
     made = Keeper(tmp_path)
-    made.prepares()
+    made.prepares(certified)
     yield made
     made.stops()
 

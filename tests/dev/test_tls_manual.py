@@ -41,17 +41,15 @@ def within(seconds: float, done: Callable[[], bool], what: str) -> None:
 
 
 @pytest.fixture
-def operator(tmp_path: Path) -> Iterator[Operator]:
+def operator(tmp_path: Path, certified: Operator) -> Iterator[Operator]:
     """The first runbook done: authority, broker, admin and alice."""
     made = Operator(tmp_path)
-    certificates, judge_and_start, *_ = scripts(FIRST)
-    made.types(certificates)
+    made.goes_on_from(certified)
     [configuration] = [text for language, text in blocks(PAGE, FIRST) if language == "yaml"]
     [settings] = [text for language, text in blocks(PAGE, FIRST) if language == "properties"]
     made.saves("/etc/rivven/rivven.yaml", configuration)
     made.saves("admin.properties", settings)
-    judge, start = judge_and_start.strip().splitlines()
-    assert "problem" not in made.types(judge)
+    _judge, start = scripts(FIRST)[1].strip().splitlines()
     made.serves(start)
     yield made
     made.stops()
@@ -101,6 +99,8 @@ def serial_in(path: Path) -> str:
 
 
 def test_the_first_authority(operator: Operator) -> None:
+    judge, _start = scripts(FIRST)[1].strip().splitlines()
+    assert "problem" not in operator.types(judge)
     let_alice_in(operator)
     daily = scripts(FIRST)[3]
     assert "ends soon" not in operator.types(daily)
