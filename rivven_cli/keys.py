@@ -20,6 +20,7 @@ LONG_SECONDS = 130.0
 """For calls that use the provider once for every topic; the broker answers within 120 s."""
 
 SIGNERS = ("audit", "erasure")
+SECRETS = ("token-hash", "scram-decoy")
 
 _KEK_COLUMNS = (
     "name",
@@ -124,18 +125,26 @@ def list_(session: Session, topics: bool, output: str) -> None:
 @keys.command("rotate")
 @click.option("--key", "name", default="", metavar="NAME", help="A key by its name; the configured one else.")
 @click.option("--signing", type=click.Choice(SIGNERS), help="The signing key of audit log or certificates.")
+@click.option("--secret", type=click.Choice(SECRETS), help="A secret of the broker, encrypted or not.")
 @output_option
 @pass_session
-def rotate(session: Session, name: str, signing: str | None, output: str) -> None:
+def rotate(session: Session, name: str, signing: str | None, secret: str | None, output: str) -> None:
     """Make a new key-encryption key, and say when it takes effect.
 
     With key_source file, --key with a new name makes a key for topics to name in encryption.key.
     """
     from rivven_client.admin import path
 
+    if sum(map(bool, (name, signing, secret))) > 1:
+        raise click.UsageError("--key, --signing and --secret exclude each other.")
+    if secret is not None:
+        made = session.admin.post(path("keys", "secrets", secret, "rotate"))
+        message = f"{secret}: a new key is in effect"
+        if made["key_id"]:
+            message += f", {made['key_id']}; {made['kept']} older ones are kept for tokens made before"
+        done(output, message, made)
+        return
     if signing is not None:
-        if name:
-            raise click.UsageError("--key and --signing exclude each other.")
         made = session.admin.post(path("keys", "signing", signing, "rotate"))
         message = f"{signing}: signed with key {made['key_id']} from now on; old public keys are kept"
         done(output, message, made)

@@ -26,7 +26,7 @@ from rivven.security.authn.token_text import (
     SALT_BYTES,
     SECRET_BYTES,
     NewToken,
-    TokenHashKey,
+    TokenHashKeys,
     new_token,
     token_verifiers,
 )
@@ -113,14 +113,14 @@ class TokenService:
     def __init__(
         self,
         metadata: MetadataService,
-        key: TokenHashKey,
+        keys: TokenHashKeys,
         uses: TokenUses,
         clock: Clock,
         entropy: Entropy,
         is_local: Callable[[str], bool],
     ) -> None:
         self._metadata = metadata
-        self._key = key
+        self._keys = keys
         self._uses = uses
         self._clock = clock
         self._entropy = entropy
@@ -142,7 +142,7 @@ class TokenService:
 
     def id_of(self, secret: bytes) -> str | None:
         """The id of the token with this secret; None when there is none, or it was rotated away."""
-        return self._tokens.id_of(self._key.digest(secret))
+        return self._tokens.id_of(self._digest_of(secret))
 
     def now_ms(self) -> int:
         """The time by which tokens end."""
@@ -172,12 +172,12 @@ class TokenService:
 
     async def renew(self, secret: bytes, by: Principal, period_ms: int) -> Token:
         """Move the expiry of the token with this secret. Raises RivvenError."""
-        token: Token = await self._metadata.submit(RenewToken(self._key.digest(secret), by, period_ms))
+        token: Token = await self._metadata.submit(RenewToken(self._digest_of(secret), by, period_ms))
         return token
 
     async def expire(self, secret: bytes, by: Principal, period_ms: int) -> Token:
         """Move the expiry nearer, or with a negative period end the token now. Raises RivvenError."""
-        token: Token = await self._metadata.submit(ExpireToken(self._key.digest(secret), by, period_ms))
+        token: Token = await self._metadata.submit(ExpireToken(self._digest_of(secret), by, period_ms))
         return token
 
     async def revoke(self, token_id: str) -> Token:
@@ -207,7 +207,12 @@ class TokenService:
     async def _stored(self, secret: bytes, salt: bytes) -> TokenSecret:
         async with self._derivations:
             verifiers = await asyncio.to_thread(token_verifiers, secret, salt)
-        return TokenSecret(self._key.digest(secret), self._key.key_id, verifiers)
+        return TokenSecret(self._keys.digest(secret), self._keys.key_id, verifiers)
+
+    def _digest_of(self, secret: bytes) -> bytes:
+        """The hash a token with this secret is found by: under the key that it was made with."""
+        found = self._keys.digests(secret).values()
+        return next((one for one in found if self._tokens.id_of(one) is not None), next(iter(found)))
 
     def _with_use(self, token: Token) -> Token:
         used_ms, used_from = self._uses.last(token.token_id, (token.last_used_ms, token.last_used_from))

@@ -26,6 +26,7 @@ from rivven.security.authn.authenticator import CERTIFICATE_MECHANISM
 from rivven.security.authz.chain import AuthorizerChain
 from rivven.security.authz.roles import RoleDirectory
 from rivven.security.dev_profile import DEV_DIRECTORY, write_admin_file
+from rivven.security.keys.secrets import SecretService
 from rivven.security.networks import AllowedNetworks
 from rivven.security.private_files import PrivateFileError
 from rivven.security.sessions import Sessions
@@ -81,6 +82,7 @@ class Administration:
         network: Network,
         tls: TlsMaterial,
         keys: KeyService | None,
+        secrets: SecretService,
         healthy: Callable[[], bool],
         ready: Callable[[], bool],
     ) -> None:
@@ -113,6 +115,7 @@ class Administration:
             clock=self._clock,
             entropy=os.urandom,
             keys=keys,
+            broker_secrets=secrets,
         )
         build = self._builder(services, admission)
         section = tls.of_admin()

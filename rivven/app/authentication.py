@@ -38,7 +38,7 @@ class Authentication:
     ) -> None:
         self.users = Users(DynamicUsers(lambda: metadata.image))
         shapes = [Shape(one.iterations, one.salt_bytes) for one in config.auth.scram.decoy_shapes]
-        decoys = Decoys(decoy_key, shapes)
+        decoys = self.decoys = Decoys(decoy_key, shapes)
         self._passwords = PasswordVerifications(
             self.users, lambda user: decoys.password(user, self.users.argon2), clock, os.urandom
         )

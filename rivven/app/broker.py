@@ -33,6 +33,7 @@ from rivven.app.network import Network, asks_for_certificates, whole
 from rivven.app.oidc import start_oidc
 from rivven.app.process import descriptor_limit
 from rivven.app.roles import open_roles
+from rivven.app.secret_rotation import SecretRotation
 from rivven.app.secrets import decoy_key, token_key
 from rivven.app.sessions import SessionsFollowMetadata
 from rivven.app.storage import Storage
@@ -51,6 +52,7 @@ from rivven.metadata.service import MetadataService
 from rivven.protocol.api import ApiKey
 from rivven.replication.replicas import Replicas
 from rivven.security.admission import Admission
+from rivven.security.authn.token_text import TokenHashKeys
 from rivven.security.authz.chain import AuthorizerChain
 from rivven.security.authz.roles import RoleDirectory
 from rivven.security.sessions import Sessions
@@ -175,9 +177,9 @@ class Broker:
         requests = MemoryBudget(limits.request_memory_bytes)
         responses = MemoryBudget(limits.response_memory_bytes)
         self._metrics.watch_memory(lambda: requests.used_bytes, lambda: responses.used_bytes)
-        hash_key = token_key(self._storage.secrets)
+        hash_keys = TokenHashKeys(token_key(self._storage.secrets))
         tokens = self._api_tokens = open_tokens(
-            hash_key, authentication, metadata, self._sessions, self._clock, self._tasks
+            hash_keys, authentication, metadata, self._sessions, self._clock, self._tasks
         )
         handlers = build_handlers(
             metadata=metadata,
@@ -246,6 +248,14 @@ class Broker:
             network=self._network,
             tls=self._tls,
             keys=self._key_operations,
+            secrets=SecretRotation(
+                self._storage.secrets,
+                authentication.decoys,
+                hash_keys,
+                tokens.service.all,
+                self._clock,
+                os.urandom,
+            ),
             healthy=lambda: bool(self.health()["healthy"]),
             ready=lambda: self._ready,
         )

@@ -21,7 +21,7 @@ from rivven.metadata.service import MetadataService
 from rivven.metadata.token_records import Token, TokenStored
 from rivven.metadata.tokens import USES_MAX, RecordTokenUses, RevokeTokensOf, Tokens
 from rivven.security.authn.authenticator import Credential
-from rivven.security.authn.token_text import TokenHashKey
+from rivven.security.authn.token_text import TokenHashKeys
 from rivven.security.authn.token_uses import STORED_EVERY_MS, LastUse, TokenUses
 from rivven.security.authn.tokens import TokenAuthentication
 from rivven.security.authn.users import Users
@@ -42,7 +42,7 @@ class ApiTokens:
         metadata: MetadataService,
         users: Users,
         sessions: Sessions,
-        key: TokenHashKey,
+        keys: TokenHashKeys,
         clock: Clock,
         tasks: Tasks,
     ) -> None:
@@ -56,9 +56,9 @@ class ApiTokens:
         self._changed = asyncio.Event()
         self._owners: dict[str, bool] = {}
         """Local owners of tokens, and whether each was a user when we last looked."""
-        self.authentication = TokenAuthentication(lambda: self._tokens, users, key, self._uses.used)
+        self.authentication = TokenAuthentication(lambda: self._tokens, users, keys, self._uses.used)
         self.service = TokenService(
-            metadata, key, self._uses, clock, os.urandom, lambda name: users.find(name) is not None
+            metadata, keys, self._uses, clock, os.urandom, lambda name: users.find(name) is not None
         )
 
     @property
@@ -146,15 +146,15 @@ class ApiTokens:
 
 
 def open_tokens(
-    key: bytes,
+    keys: TokenHashKeys,
     authentication: Authentication,
     metadata: MetadataService,
     sessions: Sessions,
     clock: Clock,
     tasks: Tasks,
 ) -> ApiTokens:
-    """The tokens of this broker, accepted from now on; `key` is the secret they are hashed with."""
-    tokens = ApiTokens(metadata, authentication.users, sessions, TokenHashKey(key), clock, tasks)
+    """The tokens of this broker, accepted from now on; `keys` are those they are hashed with."""
+    tokens = ApiTokens(metadata, authentication.users, sessions, keys, clock, tasks)
     services = authentication.services
     services.tokens = services.passwords.tokens = services.bearer.tokens = tokens.authentication
     authentication.services.passwords.tokens = tokens.authentication

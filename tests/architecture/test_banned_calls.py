@@ -109,6 +109,7 @@ RULES = (
             "rivven.app.key_service": "public keys in the key store, as below",
             "rivven.app.key_operations": "the key store's files, for one operation of an operator at a time",
             "rivven.app.topic_shredding": "the key store's files, for one erasure at a time",
+            "rivven.app.secret_rotation": "the file of a secret, one at a time",
             "rivven.app.erasure_completion": "the same, and the provider, for one look at a time",
             "rivven.app.topic_erasure": "lists a directory, as above",
             "rivven.security.keys.keks": "the provider and the key store's files, as above",

@@ -19,7 +19,7 @@ from rivven.security.keys.key_file import PrivateFiles
 from rivven.security.keys.key_store import open_key_store
 from rivven.security.keys.keyring_file import KeyringFile
 from rivven.security.keys.provider import KeyContext
-from rivven.security.keys.secrets import PLAIN_FILES, Secrets
+from rivven.security.keys.secrets import PLAIN_FILES, TOKEN_HASH, Secrets
 from rivven.security.keys.topic_ring import decode_ring
 from rivven.testing.canary import leaks
 from tests.conformance.encrypted import MARKERS, EncryptedUse
@@ -68,6 +68,8 @@ def use_keys(broker: ShippedBroker, found: Gathered) -> None:
     use, keys = EncryptedUse(broker), KeysCommand(broker)
     use.create("t")
     use.produce("t", 5)
+    for name in ("token-hash", "scram-decoy"):
+        found.hear("rivven keys", keys("rotate", "--secret", name, "-o", "json"))
     for arguments in (("rotate",), ("rewrap",), ("reencrypt", "--topic", "t"), ("list", "--topics")):
         found.hear("rivven keys", keys(*arguments, "-o", "json"))
     found.hear("rivven keys", keys("shred", "--topic", "no-such-topic", "--yes", code=13))
@@ -101,7 +103,11 @@ def every_key(broker: ShippedBroker, keys: Path) -> list[str | bytes]:
     found += [bytes(metadata_key._secret), metadata_key.journal_key(), metadata_key.secrets_key()]
     store = open_key_store(files, str(keys), cluster, may_create=False)
     secrets = Secrets(files, str(broker.data), os.urandom, store, metadata_key.secrets_key())
-    found += [secret for name in PLAIN_FILES if (secret := secrets.load(name)) is not None]
+    kept = [secret for name in PLAIN_FILES if (secret := secrets.load(name)) is not None]
+    found += kept
+    tokens = secrets.load(TOKEN_HASH) or b""
+    assert len(tokens) == 64, "a key, and the one before it"
+    found += [tokens[:32], tokens[32:]]
     rings = {}
     for topic_id, stored in store.topics()[0].items():
         ring = decode_ring(

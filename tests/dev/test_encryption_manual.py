@@ -38,7 +38,7 @@ def configuration(heading: str) -> str:
 
 def test_every_block_is_typed() -> None:
     counts = {heading: len(scripts(heading)) for heading in (FIRST, ROTATE, LOSE, RESTORE, SHRED)}
-    assert counts == {FIRST: 4, ROTATE: 4, LOSE: 3, RESTORE: 3, SHRED: 5}
+    assert counts == {FIRST: 4, ROTATE: 5, LOSE: 3, RESTORE: 3, SHRED: 5}
     fences = re.findall(r"^```(\w+)$", PAGE.read_text(), re.MULTILINE)
     assert len(fences) == sum(counts.values()) + len([FIRST, LOSE]) + fences.count("text")
 
@@ -130,13 +130,14 @@ def test_the_first_key(keeper: Keeper) -> None:
 
 def test_rotate(encrypted: Keeper) -> None:
     before = encrypted.topics()["customers"]["keks"]
-    rotate, rewrap, reencrypt, signing = scripts(ROTATE)
+    rotate, rewrap, reencrypt, signing, secrets = scripts(ROTATE)
     assert "In effect now" in encrypted.types(rotate)
     assert encrypted.topics()["customers"]["keks"] == before
     assert re.search(r"\bk1-\w+ .* yes$", encrypted.types(rewrap), re.MULTILINE), "retirable"
     assert encrypted.topics()["customers"]["keks"] != before
     assert "newest topic key" in encrypted.types(reencrypt)
     assert "intact" in encrypted.types(signing)
+    assert encrypted.types(secrets).count("a new key is in effect") == 2
     assert encrypted.asks("consume customers --from-beginning --count 1") == f"{MARKER}\n"
 
 

@@ -14,6 +14,7 @@ from rivven.http.admin import (
     quotas,
     revocations,
     roles,
+    secrets,
     sessions,
     tokens,
     users,
@@ -42,6 +43,7 @@ def all_routes(services: AdminServices, document: OpenApiDocument) -> list[Route
         ),
         *quotas.routes(services.metadata),
         *keys.routes(services.keys),
+        *secrets.routes(services.broker_secrets),
         *document.routes(),
     ]
     seen: set[tuple[str, str]] = set()

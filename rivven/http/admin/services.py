@@ -17,6 +17,7 @@ from rivven.security.authn.authenticator import Entropy
 from rivven.security.authn.services import AuthenticationServices
 from rivven.security.authz.chain import AuthorizerChain
 from rivven.security.authz.roles import RoleDirectory
+from rivven.security.keys.secrets import SecretService
 from rivven.security.sessions import Sessions
 from rivven.telemetry import Metrics
 
@@ -76,5 +77,6 @@ class AdminServices:
     audit: AuditServices
     clock: Clock
     entropy: Entropy
+    broker_secrets: SecretService
     keys: KeyService | None = None
     """None on a broker that never encrypted anything."""

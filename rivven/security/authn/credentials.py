@@ -50,6 +50,10 @@ class Decoys:
         self._key = key
         self._shapes = tuple(shapes)
 
+    def rekey(self, key: bytes) -> None:
+        """Answer from another key from now on: every unknown user gets another challenge."""
+        self._key = key
+
     def verifier(self, user: str, mechanism: ScramMechanism, like: Shape | None = None) -> ScramVerifier:
         """A verifier no password satisfies. Its keys are a hash of the name, not of any password.
 

@@ -23,6 +23,9 @@ PREFIX = "rvn_"
 SECRET_BYTES = 32
 KEY_BYTES = 32
 
+HASH_KEYS_MAX = 16
+"""Keys of token hashes: a login by a token's text costs one hash, about 2 µs, with each."""
+
 SCRAM_ITERATIONS = 4_096
 """The fewest every client takes (kafka.md 2.7): 256 random bits need no slow hash, and clients pay for it."""
 
@@ -119,6 +122,48 @@ class TokenHashKey:
     def decoy_key(self) -> bytes:
         """The key of the challenges that unknown token ids get."""
         return hmac.digest(self._key, b"rivven token decoys", "sha256")
+
+
+class TokenHashKeys:
+    """The keys of token hashes: new secrets are hashed under the newest, those before it still count."""
+
+    def __init__(self, secret: bytes) -> None:
+        """`secret` is `token-hash` as it is kept: keys of KEY_BYTES, the newest first. Raises ValueError."""
+        self._keys = _split_keys(secret)
+
+    def replace(self, secret: bytes) -> None:
+        """Go by other keys from now on. Raises ValueError."""
+        self._keys = _split_keys(secret)
+
+    @property
+    def key_id(self) -> str:
+        """The id of the newest."""
+        return self._keys[0].key_id
+
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """Of all, the newest first."""
+        return tuple(key.key_id for key in self._keys)
+
+    def digest(self, secret: bytes) -> bytes:
+        """What is stored of a new secret."""
+        return self._keys[0].digest(secret)
+
+    def digests(self, secret: bytes) -> dict[str, bytes]:
+        """What may be stored of a secret, by the id of the key."""
+        return {key.key_id: key.digest(secret) for key in self._keys}
+
+    def decoy_key(self) -> bytes:
+        """The key of the challenges that unknown ids get: of the oldest, so that a rotation changes none of
+        them. If it changed them all, the ids whose challenge stays would be those of tokens."""
+        return self._keys[-1].decoy_key()
+
+
+def _split_keys(secret: bytes) -> tuple[TokenHashKey, ...]:
+    count, rest = divmod(len(secret), KEY_BYTES)
+    if rest or not 0 < count <= HASH_KEYS_MAX:
+        raise ValueError(f"{len(secret)} bytes are not 1 to {HASH_KEYS_MAX} keys of {KEY_BYTES}")
+    return tuple(TokenHashKey(secret[at * KEY_BYTES : (at + 1) * KEY_BYTES]) for at in range(count))
 
 
 def token_verifiers(secret: bytes, salt: bytes) -> tuple[ScramVerifier, ...]:

@@ -19,7 +19,7 @@ from rivven.security.authn.token_text import (
     SALT_BYTES,
     SCRAM_ITERATIONS,
     MalformedToken,
-    TokenHashKey,
+    TokenHashKeys,
     is_token_id,
     parse_token,
 )
@@ -112,14 +112,13 @@ class TokenAuthentication:
         self,
         directory: Callable[[], TokenDirectory],
         owners: Owners,
-        key: TokenHashKey,
+        keys: TokenHashKeys,
         used: Callable[[str, int, str], None],
     ) -> None:
         self._directory = directory
         self._owners = owners
-        self._key = key
+        self._keys = keys
         self._used = used
-        self._decoys = Decoys(key.decoy_key(), DECOY_SHAPES)
         self.origins: dict[str, Callable[[Credential], str | None]] = {}
         """By kind of credential from outside: why one no longer counts, None while it does. What was made
         with a kind that is not here is refused."""
@@ -132,12 +131,13 @@ class TokenAuthentication:
             token_id, secret = parse_token(text)
         except MalformedToken as error:
             return Rejected(f"malformed API token: {error}")
-        digest = self._key.digest(secret)
+        digests = self._keys.digests(secret)
         token = self.lookup(token_id)
         # An unknown id is compared as well: the time must not tell which ids exist.
         stored = token.secrets(now_ms) if token is not None else ()
         matching = None
         for version, one in stored or ((0, None),):
+            digest = digests.get(one.key_id if one is not None else self._keys.key_id, b"")
             same = hmac.compare_digest(digest, one.digest if one is not None else bytes(len(digest)))
             if same and one is not None:
                 matching = version
@@ -148,7 +148,7 @@ class TokenAuthentication:
         return self._identity(token, matching, host, now_ms)
 
     def _mismatch(self, token: StoredToken, stored: Sequence[tuple[int, StoredSecret]]) -> str:
-        if all(one.key_id != self._key.key_id for _, one in stored):
+        if all(one.key_id not in self._keys.key_ids for _, one in stored):
             return f"API token {token.token_id} was hashed with another token-hash.key than this one"
         return f"wrong secret of API token {token.token_id}"
 
@@ -167,7 +167,7 @@ class TokenAuthentication:
 
     def decoy_verifier(self, token_id: str, mechanism: ScramMechanism) -> ScramVerifier:
         """What a login with an unknown id is asked to satisfy, always the same for the same id."""
-        return self._decoys.verifier(token_id, mechanism)
+        return Decoys(self._keys.decoy_key(), DECOY_SHAPES).verifier(token_id, mechanism)
 
     def proved(
         self, token_id: str, verifier: ScramVerifier, *, host: str, now_ms: int

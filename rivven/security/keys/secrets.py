@@ -7,7 +7,7 @@ before the file goes, and both are there only after a crash in between. It must 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from rivven.log.files import Files
 from rivven.security.keys import key_file
@@ -35,6 +35,21 @@ SECRET_BYTES_MAX: Final = 4_096
 _NONCE_BYTES: Final = 12
 
 Entropy = Callable[[int], bytes]
+
+
+class RotatedSecret(NamedTuple):
+    """A secret that was made anew. `key_id` tells keys of token hashes apart and is empty for others; `kept`
+    older ones still count."""
+
+    name: str
+    key_id: str
+    kept: int
+
+
+class SecretService(Protocol):
+    """Makes secrets of a running broker anew; raises RivvenError."""
+
+    async def rotate(self, name: str) -> RotatedSecret: ...
 
 
 class Secrets:

@@ -14,7 +14,7 @@ from rivven.metadata.commands import CreateAcls
 from rivven.metadata.service import MetadataService
 from rivven.metadata.tokens import Tokens
 from rivven.security.authn.authenticator import Authenticated, Credential
-from rivven.security.authn.token_text import TokenHashKey
+from rivven.security.authn.token_text import TokenHashKeys
 from rivven.security.authn.token_uses import TokenUses
 from rivven.security.authn.tokens import TokenAuthentication
 from rivven.security.authz.access import Access
@@ -72,7 +72,7 @@ class TokenWorld:
         )
         self.users: dict[str, User] = {"alice": User(), "bob": User()}
         self.uses = TokenUses()
-        self.key = TokenHashKey(b"k" * 32)
+        self.key = TokenHashKeys(b"k" * 32)
         self.service = TokenService(
             self.metadata,
             self.key,

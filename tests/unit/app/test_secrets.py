@@ -51,3 +51,15 @@ def test_open_to_others_is_refused(tmp_path: Path, key_of: Callable[[Secrets], b
     (tmp_path / name).chmod(0o644)
     with pytest.raises(StartFailed, match="chmod 600"):
         key_of(secrets_in(tmp_path))
+
+
+def test_hashes_may_have_several_keys_and_decoys_one(tmp_path: Path) -> None:
+    for name in ("token-hash.key", "scram-decoy.key"):
+        (tmp_path / name).touch(0o600)
+        (tmp_path / name).write_bytes(bytes(64))
+    assert token_key(secrets_in(tmp_path)) == bytes(64)
+    with pytest.raises(StartFailed, match="scram-decoy key has 64 bytes"):
+        decoy_key(secrets_in(tmp_path))
+    (tmp_path / "token-hash.key").write_bytes(bytes(32 * 17))
+    with pytest.raises(StartFailed, match="token-hash key has 544 bytes"):
+        token_key(secrets_in(tmp_path))

@@ -11,11 +11,13 @@ import pytest
 
 from rivven.protocol.scram import ScramMechanism
 from rivven.security.authn.token_text import (
+    HASH_KEYS_MAX,
     SCRAM_ITERATIONS,
     TEXT_LENGTH,
     MalformedToken,
     NewToken,
     TokenHashKey,
+    TokenHashKeys,
     format_token,
     is_token_id,
     looks_like_token,
@@ -101,6 +103,20 @@ def test_the_hash_depends_on_the_key_and_the_secret() -> None:
     assert "kkkk" not in repr(first)
     with pytest.raises(ValueError, match="32 bytes"):
         TokenHashKey(b"short")
+
+
+def test_of_several_keys_the_newest_hashes_and_all_count() -> None:
+    old, new = TokenHashKey(b"k" * 32), TokenHashKey(b"l" * 32)
+    keys = TokenHashKeys(b"k" * 32)
+    assert (keys.key_id, keys.digest(b"s" * 32)) == (old.key_id, old.digest(b"s" * 32))
+    keys.replace(b"l" * 32 + b"k" * 32)
+    assert keys.key_ids == (new.key_id, old.key_id)
+    assert keys.digest(b"s" * 32) == new.digest(b"s" * 32)
+    assert keys.digests(b"s" * 32) == {one.key_id: one.digest(b"s" * 32) for one in (new, old)}
+    assert keys.decoy_key() == old.decoy_key()
+    for wrong in (b"", b"k" * 31, b"k" * 33, bytes(32 * (HASH_KEYS_MAX + 1))):
+        with pytest.raises(ValueError, match="keys of 32"):
+            keys.replace(wrong)
 
 
 def test_verifiers_of_both_mechanisms_share_the_salt() -> None:

@@ -11,7 +11,7 @@ import pytest
 from rivven.metadata.token_records import Token, TokenOrigin, TokenSecret
 from rivven.protocol.scram import ScramMechanism
 from rivven.security.authn.authenticator import Authenticated, Credential, Rejected
-from rivven.security.authn.token_text import NewToken, TokenHashKey, new_token, token_verifiers
+from rivven.security.authn.token_text import NewToken, TokenHashKey, TokenHashKeys, new_token, token_verifiers
 from rivven.security.authn.tokens import TokenAuthentication, canonical_range, in_ranges
 from rivven.types import Principal
 
@@ -34,8 +34,9 @@ class Store:
         self.tokens: dict[str, Token] = {}
         self.users: dict[str, User] = {"alice": User()}
         self.uses: list[tuple[str, int, str]] = []
+        self.keys = TokenHashKeys(b"k" * 32)
         self.authentication = TokenAuthentication(
-            lambda: self, _Users(self.users), KEY, lambda *use: self.uses.append(use)
+            lambda: self, _Users(self.users), self.keys, lambda *use: self.uses.append(use)
         )
 
     def find(self, token_id: str) -> Token | None:
@@ -138,6 +139,18 @@ def test_a_wrong_secret_learns_nothing_about_the_token(store: Store) -> None:
 
 def test_another_hash_key_is_told_from_a_wrong_secret(store: Store) -> None:
     new = store.make(key=TokenHashKey(b"o" * 32))
+    assert "token-hash.key" in store.refused(new.text)
+
+
+def test_a_token_of_an_older_key_counts_while_that_is_kept(store: Store) -> None:
+    new = store.make()
+    unknown = store.authentication.decoy_verifier("unknownid", ScramMechanism.SCRAM_SHA_256)
+    store.keys.replace(b"n" * 32 + b"k" * 32)
+    assert isinstance(store.authentication.verify(new.text, host="10.0.0.1", now_ms=NOW), Authenticated)
+    assert store.authentication.decoy_verifier("unknownid", ScramMechanism.SCRAM_SHA_256) == unknown
+    forged = NewToken(new.token_id, b"f" * 32).text
+    assert store.refused(forged).startswith("wrong secret")
+    store.keys.replace(b"n" * 32)
     assert "token-hash.key" in store.refused(new.text)
 
 
