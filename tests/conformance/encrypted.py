@@ -129,7 +129,8 @@ class EncryptedUse:
 
     def read(self, topic: str, seconds: float = 3.0) -> list[str]:
         """What the only partition of a topic gives from its beginning to its end, or until nothing comes."""
-        consumer = Consumer(self.settings(group_id="none", enable_partition_eof="true"))
+        to_the_end = {"enable_partition_eof": "true", "fetch_wait_max_ms": 20}  # nothing more is waited for
+        consumer = Consumer(self.settings(group_id="none", **to_the_end))
         values: list[str] = []
         try:
             consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
