@@ -20,8 +20,8 @@ SEND_BUFFERS_MAX = 64
 """Buffers per sendmsg: far below IOV_MAX (1,024), enough that the call's cost no longer shows."""
 
 TLS_CHUNK_BYTES = 64 * 1024
-"""Plain bytes handed to OpenSSL at once. A connection keeps the memory that its largest chunk needed, and more
-is not faster."""
+"""Plain bytes handed to OpenSSL at once. A connection keeps the memory that its largest chunk needed, and
+more is not faster."""
 
 CIPHERTEXT_BYTES = 64 * 1024
 """Read from a socket at once; the connection keeps as much memory when it has read so much. More is not
