@@ -24,7 +24,7 @@ from rivven.log.reencryption import Reencryptor
 from rivven.metadata.image import Topic
 from rivven.metadata.service import MetadataService
 from rivven.metadata.topic_names import GROUP_TOPIC
-from rivven.security.keys.erasure import Erasure
+from rivven.security.keys.erasure import Erasure, FormerlyPlain
 from rivven.security.keys.erasure_files import ErasureFiles
 from rivven.security.keys.erasure_signing import ErasureSigning
 from rivven.security.keys.inventory import KeyInventory
@@ -113,6 +113,7 @@ class KeyOperations:
 
     async def start(self) -> None:
         """Go on with the erasure that a crash interrupted. Raises KeyProviderError for an unreadable one."""
+        await asyncio.to_thread(self._files.forget_plain, set(self._metadata.image.topics_by_id))
         await self._shredding.start()
         self._tasks.spawn(self.age.follow(), "age of keys")
         self._tasks.spawn(self.completion.follow(), "completion of erasures")
@@ -179,9 +180,23 @@ class KeyOperations:
             raise KeyOperationRefused(f"{topic} is not encrypted: set its encryption.enabled to true first")
         with self._alone("the start of a re-encryption"):
             if found.topic_id not in self._topic_keys.rewriting():
+                await self._note_plain(found)
                 await self._topic_keys.renew(found.topic_id)
             one = await self._reencryptor.request(found.topic_id)
         return _shown(found, one.done_bytes, one.left_bytes, one.finished, one.problem)
+
+    async def _note_plain(self, topic: Topic) -> None:
+        """Remember, durably, which segments are in plain before they are rewritten: copies stay so."""
+        now_ms = self._clock.now_ms()
+        plain = {
+            part.partition: [
+                FormerlyPlain(one.base_offset, one.end_offset, one.stored_bytes, now_ms)
+                for one in part.segments
+                if one.topic_key_id is None
+            ]
+            for part in await self._topics.partitions(topic)
+        }
+        await asyncio.to_thread(self._files.remember_plain, topic.topic_id, plain)
 
     async def start_over(self, topic: str) -> str:
         """Write a topic whose keys are lost under new ones from now on; what it holds stays unreadable.

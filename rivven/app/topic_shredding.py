@@ -19,7 +19,14 @@ from rivven.clock import Clock
 from rivven.errors import RivvenError, StorageFailed
 from rivven.metadata.image import Topic
 from rivven.metadata.service import MetadataService
-from rivven.security.keys.erasure import Erasure, MalformedErasure, OldKek, bounded
+from rivven.security.keys.erasure import (
+    ErasedPartition,
+    Erasure,
+    MalformedErasure,
+    OldKek,
+    bounded,
+    with_formerly_plain,
+)
 from rivven.security.keys.erasure_certificate import timestamp
 from rivven.security.keys.erasure_files import ErasureFiles
 from rivven.security.keys.erasure_signing import ErasureSigning
@@ -33,6 +40,9 @@ from rivven.tasks import Tasks
 
 SHRED_SECONDS_MAX = 100.0
 """How long an answer waits for the certificate; the Admin API ends every answer after 120 s."""
+
+SEGMENTS_SHOWN_MAX = 10
+"""Segments in plain that a refusal names; the certificate lists all that are remembered."""
 
 _log = logging.getLogger("rivven.keys")
 
@@ -161,13 +171,17 @@ class TopicShredding:
                 f"{topic.name} has no keys, so nothing can be destroyed: delete it with rivven topic delete"
             )
         self._check_all_there()
-        partitions = await self._topics.partitions(topic)
+        known = await asyncio.to_thread(self._files.plain_segments, topic.topic_id)
+        partitions = [
+            with_formerly_plain(one, *known.get(one.partition, ((), 0)))
+            for one in await self._topics.partitions(topic)
+        ]
         plain = [one.partition for one in partitions if one.plaintext_history]
         if plain and not accept_plaintext:
             raise PlaintextHistory(
-                f"partitions {_few(plain)} of {topic.name} were once stored unencrypted, and destroying keys"
-                " does not reach copies of that; --accept-plaintext-history goes on and states it in the"
-                " certificate"
+                f"partitions {_few(plain)} of {topic.name} were once stored unencrypted"
+                f"{_segments(partitions)}, and destroying keys does not reach copies of that;"
+                " --accept-plaintext-history goes on and states it in the certificate"
             )
         segment_keys = {one.topic_key_id for part in partitions for one in part.segments}
         key_ids = {one.hex() for one in stored.key_ids} | {one for one in segment_keys if one is not None}
@@ -235,6 +249,20 @@ class TopicShredding:
                 signed=True,
             )
         )
+
+
+def _segments(partitions: Sequence[ErasedPartition]) -> str:
+    """The first segments that are known to have been in plain, for a message."""
+    found: list[str] = []
+    for part in partitions:
+        spans = [(one.base_offset, one.end_offset) for one in part.formerly_plain]
+        spans += [(one.base_offset, one.end_offset) for one in part.segments if one.topic_key_id is None]
+        found += [f"{part.partition}: {base} to {end - 1}" for base, end in spans]
+    count = len(found) + sum(part.formerly_plain_more for part in partitions)
+    if not found:
+        return ""
+    more = f" and {count - SEGMENTS_SHOWN_MAX} more" if count > SEGMENTS_SHOWN_MAX else ""
+    return f" (segments by partition and offsets {', '.join(found[:SEGMENTS_SHOWN_MAX])}{more})"
 
 
 def _few(numbers: Sequence[int]) -> str:

@@ -138,6 +138,11 @@ class TestReencryption:
         assert admin.values(name) == [marker] * 50
         refused = keys("shred", "--topic", name, "--yes", code=16)
         assert "partitions 0 of" in refused and "once stored unencrypted" in refused
+        assert "by partition and offsets 0: 0 to 49)" in refused
+        keys("shred", "--topic", name, "--yes", "--accept-plaintext-history", "--certificate", f"{name}.json")
+        [part] = json.loads((keys.place / f"{name}.json").read_text())["partitions"]
+        [listed] = part["formerly_plain"]
+        assert (listed["base_offset"], listed["end_offset"], part["formerly_plain_more"]) == (0, 50, 0)
 
     def test_a_new_topic_key_for_old_segments(self, admin: Client, keys: KeysCommand, topic: str) -> None:
         before = keys.topic(topic)["topic_key"]

@@ -21,6 +21,10 @@ SEGMENTS_LISTED_MAX: Final = 10_000
 """Segments an erasure names one by one, some 1 MB of certificate; a larger topic is summed by partition. The
 state of a key store holds four."""
 
+FORMERLY_PLAIN_MAX: Final = 10_000
+"""Segments of a topic remembered one by one that stood in plain before they were re-encrypted, some 1 MB of
+certificate as well; further ones are counted."""
+
 KIND: Final = "erasure"
 
 
@@ -50,6 +54,16 @@ class ErasedSegment:
 
 
 @dataclass(frozen=True, slots=True)
+class FormerlyPlain:
+    """A segment that stood on the disk in plain when a re-encryption was asked for, at `seen_ms`."""
+
+    base_offset: int
+    end_offset: int
+    stored_bytes: int
+    seen_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class ErasedPartition:
     """One partition and what it held. `segments` is empty when the topic has more than are listed."""
 
@@ -59,6 +73,10 @@ class ErasedPartition:
     plaintext_history: bool
     """Some record of it was once stored unencrypted, or that cannot be excluded."""
     segments: tuple[ErasedSegment, ...] = ()
+    formerly_plain: tuple[FormerlyPlain, ...] = ()
+    """Segments that were rewritten since, as far as they are remembered."""
+    formerly_plain_more: int = 0
+    """How many more there were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +159,15 @@ def partition_of(index: int, plaintext_history: bool, segments: Iterable[ErasedS
     return ErasedPartition(index, len(found), size, plaintext_history, found)
 
 
+def with_formerly_plain(
+    partition: ErasedPartition, known: Iterable[FormerlyPlain], more: int
+) -> ErasedPartition:
+    """The partition with what is known to have been in plain, without what still is."""
+    present = {one.base_offset for one in partition.segments if one.topic_key_id is None}
+    rewritten = tuple(one for one in known if one.base_offset not in present)
+    return replace(partition, formerly_plain=rewritten, formerly_plain_more=more)
+
+
 def bounded(partitions: Iterable[ErasedPartition]) -> tuple[ErasedPartition, ...]:
     """The partitions, without their lists of segments when the topic has too many of them."""
     found = tuple(partitions)
@@ -165,7 +192,13 @@ def decode(content: Mapping[str, Any]) -> Erasure:
                 f"an operation {kind!r} of format {version!r}, this version knows {KIND} {RECORD_VERSION}"
             )
         partitions = tuple(
-            ErasedPartition(**{**one, "segments": tuple(ErasedSegment(**each) for each in one["segments"])})
+            ErasedPartition(
+                **{
+                    **one,
+                    "segments": tuple(ErasedSegment(**each) for each in one["segments"]),
+                    "formerly_plain": tuple(FormerlyPlain(**each) for each in one.get("formerly_plain", ())),
+                }
+            )
             for one in fields.pop("partitions")
         )
         return Erasure(

@@ -4,6 +4,10 @@ Driver; blocks. Certificates are JSON, ``certificates/<id>.json``; the KEKs are 
 
     "RVKH" frame, JSON: {KEK id: name of its key}
 
+and so are the segments of a topic that stood in plain before a re-encryption, ``plain/<topic id>``:
+
+    "RVKP" frame, JSON: {partition: {"listed": [[base, end, bytes, seen ms]...], "more": count}}
+
 A provider lists the KEKs of a name it has now; an alias of a KMS forgets where it pointed before, and a KEK
 that wrapped a key once must be destroyed with it.
 """
@@ -14,24 +18,29 @@ import json
 import re
 import threading
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any, Final
+from uuid import UUID
 
 from rivven.log.files import Files
 from rivven.security.keys import key_file
-from rivven.security.keys.erasure import Erasure, decode, encode
+from rivven.security.keys.erasure import FORMERLY_PLAIN_MAX, Erasure, FormerlyPlain, decode, encode
 from rivven.security.keys.erasure_certificate import CERTIFICATE_BYTES_MAX, PENDING
 from rivven.security.keys.key_file import KeyFileRefused, disk_failures
 from rivven.security.keys.key_store import KeyStore
 from rivven.security.keys.operations import CertificateEntry
 
 KEKS_MAGIC: Final = b"RVKH"
+PLAIN_MAGIC: Final = b"RVKP"
 KEKS_MAX: Final = 1_000
 """KEKs remembered that are not destroyed: one a day for three years, and with the longest ids a file that can
 be read back. The oldest are forgotten then."""
 
 CERTIFICATES_MAX: Final = 100_000
 """Certificates looked at for a list."""
+
+PlainSegments = dict[int, tuple[tuple[FormerlyPlain, ...], int]]
+"""By partition: the segments listed, and how many more there were."""
 
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 
@@ -45,6 +54,7 @@ class ErasureFiles:
         self._keks = f"{store.path}/keks"
         self._keks_changing = threading.Lock()
         self._certificates = f"{store.path}/certificates"
+        self._plain = f"{store.path}/plain"
         self._entries: dict[str, CertificateEntry] = {}
         """Of certificates read before, which do not change: at most CERTIFICATES_MAX."""
 
@@ -130,6 +140,56 @@ class ErasureFiles:
 
     def _path(self, certificate_id: str) -> str:
         return f"{self._certificates}/{certificate_id}.json"
+
+    # -- segments once in plain ------------------------------------------------------------------------------
+
+    def plain_segments(self, topic_id: UUID) -> PlainSegments:
+        """What is remembered of a topic. Raises KeyProviderError."""
+        path = f"{self._plain}/{topic_id}"
+        found = key_file.read(self._files, path, PLAIN_MAGIC, "list of plain segments")
+        if found is None:
+            return {}
+        try:
+            content: Any = json.loads(found[1])
+            return {
+                int(partition): (
+                    tuple(FormerlyPlain(*map(int, one)) for one in part["listed"]),
+                    int(part["more"]),
+                )
+                for partition, part in content.items()
+            }
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise KeyFileRefused(f"{path}: does not hold a list of plain segments") from None
+
+    def remember_plain(self, topic_id: UUID, found: Mapping[int, Collection[FormerlyPlain]]) -> None:
+        """Add segments of a topic, durably; those known already are not added. Raises KeyProviderError."""
+        known = self.plain_segments(topic_id)
+        room = FORMERLY_PLAIN_MAX - sum(len(listed) for listed, _ in known.values())
+        changed = dict(known)
+        for partition, segments in sorted(found.items()):
+            listed, more = known.get(partition, ((), 0))
+            there = {(one.base_offset, one.end_offset) for one in listed}
+            new = [one for one in segments if (one.base_offset, one.end_offset) not in there]
+            if new:
+                taken = new[: max(room, 0)]
+                room -= len(taken)
+                changed[partition] = ((*listed, *taken), more + len(new) - len(taken))
+        if changed != known:
+            content = {
+                str(partition): {"listed": [astuple(one) for one in listed], "more": more}
+                for partition, (listed, more) in changed.items()
+            }
+            key_file.make_directory(self._files, self._plain)
+            payload = json.dumps(content, separators=(",", ":")).encode()
+            key_file.replace(self._files, f"{self._plain}/{topic_id}", PLAIN_MAGIC, payload)
+
+    def forget_plain(self, besides: Collection[UUID]) -> None:
+        """Remove the lists of all topics but these. Raises KeyProviderError."""
+        with disk_failures(self._plain):
+            names = self._files.list(self._plain) if self._files.exists(self._plain) else []
+        for name in names:
+            if name.removesuffix(".tmp") not in {str(one) for one in besides}:
+                key_file.remove(self._files, f"{self._plain}/{name}")
 
     # -- KEKs once used --------------------------------------------------------------------------------------
 

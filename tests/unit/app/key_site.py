@@ -32,6 +32,8 @@ class Topics:
     def __init__(self, image: Any) -> None:
         self.image = image
         self.plain = False
+        self.segment_keys: str | None = None
+        """What its segment is sealed under, if not by `plain`."""
         self.strange = False
         """Its newest segment is sealed under a key that nobody has."""
 
@@ -39,7 +41,11 @@ class Topics:
         self.image.topics = {name: one for name, one in self.image.topics.items() if one.topic_id != topic_id}
 
     async def partitions(self, topic: Any) -> list[ErasedPartition]:
-        return [partition_of(0, self.plain, [ErasedSegment(0, 9, 90, None if self.plain else "aa")])]
+        return [
+            partition_of(
+                0, self.plain, [ErasedSegment(0, 9, 90, self.segment_keys or (None if self.plain else "aa"))]
+            )
+        ]
 
     async def begin_segments(self, topic: Any, known: Collection[bytes], now_ms: int) -> int:
         return int(self.strange)
@@ -100,7 +106,9 @@ class Site:
             name: SimpleNamespace(name=name, topic_id=topic_id, internal=name.startswith("__"))
             for name, topic_id in (("orders", ORDERS), ("logs", LOGS), ("__own", UUID(int=3)))
         }
-        self.image = SimpleNamespace(topics=topics, cluster_id="c")
+        self.image = SimpleNamespace(
+            topics=topics, topics_by_id={one.topic_id: one for one in topics.values()}, cluster_id="c"
+        )
         self.topics = Topics(self.image)
         self.trail = Trail()
         self.reencryptor = Reencryptor()

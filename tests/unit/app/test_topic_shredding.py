@@ -200,6 +200,37 @@ class TestShredding:
             site.world.store.set_operation(None)
 
 
+class TestPlaintextHistory:
+    """Segments that were in plain are named one by one."""
+
+    async def test_what_was_reencrypted_is_listed(self, site: Site) -> None:
+        site.topics.plain = True
+        async with site.process() as operations:
+            await operations.reencrypt("orders")
+            await operations.reencrypt("orders")
+        site.topics.segment_keys = "bb"  # rewritten, and still marked
+        async with site.process(ORDERS, LOGS) as operations:
+            await operations.start()
+            with pytest.raises(PlaintextHistory, match=r"offsets 0: 0 to 8\)"):
+                await operations.shred("orders", "user:a", accept_plaintext=False)
+            fields = json.loads(await operations.shred("orders", "user:a", accept_plaintext=True))
+            [part] = fields["partitions"]
+            [listed] = part["formerly_plain"]
+            assert (listed["base_offset"], listed["end_offset"], listed["stored_bytes"]) == (0, 9, 90)
+            assert (part["plaintext_history"], part["formerly_plain_more"]) == (True, 0)
+            site.image.topics_by_id.pop(ORDERS)
+            await operations.start()
+            assert site.world.files.list("/data-keys/plain") == []
+
+    async def test_what_is_in_plain_still_is_listed_as_such(self, site: Site) -> None:
+        site.topics.plain = True
+        async with site.process() as operations:
+            await operations.reencrypt("orders")
+            fields = json.loads(await operations.shred("orders", "user:a", accept_plaintext=True))
+            [part] = fields["partitions"]
+            assert (part["formerly_plain"], part["segments"][0]["topic_key_id"]) == ([], None)
+
+
 class TestARefusalToDestroy:
     """The provider makes and wraps, and may not destroy: as an operator without that right."""
 

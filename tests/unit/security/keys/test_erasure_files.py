@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from rivven.security.keys import erasure_files
-from rivven.security.keys.erasure import Step
+from rivven.security.keys.erasure import FormerlyPlain, Step
 from rivven.security.keys.erasure_files import ErasureFiles
 from rivven.security.keys.key_file import KeyFileRefused, PrivateFiles
 from rivven.security.keys.key_store import open_key_store
@@ -98,3 +100,23 @@ def test_keks_remembered_at_the_same_time_are_all_kept(kept: ErasureFiles) -> No
         list(threads.map(lambda number: kept.remember_keks({f"k{number}": ""}), range(64)))
         list(threads.map(lambda number: kept.forget_keks({f"k{number}"}), range(0, 64, 2)))
     assert set(kept.keks()) == {f"k{number}" for number in range(1, 64, 2)}
+
+
+def test_segments_in_plain_are_remembered_once_and_counted_beyond_the_bound(
+    kept: ErasureFiles, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(erasure_files, "FORMERLY_PLAIN_MAX", 3)
+    topic, other = UUID(int=1), UUID(int=2)
+    segments = [FormerlyPlain(base, base + 10, 100, 7) for base in range(0, 40, 10)]
+    assert kept.plain_segments(topic) == {}
+    kept.remember_plain(topic, {0: segments[:2], 1: []})
+    kept.remember_plain(topic, {0: [replace(one, seen_ms=8) for one in segments[:2]]})
+    assert kept.plain_segments(topic) == {0: (tuple(segments[:2]), 0)}
+    kept.remember_plain(topic, {0: segments[2:], 1: segments[:1]})
+    assert kept.plain_segments(topic) == {0: (tuple(segments[:3]), 1), 1: ((), 1)}
+    kept.remember_plain(other, {0: segments[:1]})
+    kept.forget_plain({other})
+    assert kept.plain_segments(topic) == {} and len(kept.plain_segments(other)) == 1
+    (tmp_path / "keys" / "plain" / str(other)).write_bytes(b"")
+    with pytest.raises(KeyFileRefused, match=str(other)):
+        kept.plain_segments(other)
