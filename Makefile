@@ -10,6 +10,10 @@ WORKERS ?= 3
 # files with few slow tests leave.
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+# Compiled once: otherwise every worker compiles all tests, and every command that a test starts what it
+# imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench nightly lock format clean
 

@@ -19,8 +19,9 @@ from tests.interop.programs import JavaPrograms, NodePrograms, java_programs, no
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
 
-# The broker and the CLI read these; a developer's own values must not reach a test.
-_FOREIGN = ("RIVVEN_", "PYTHONWARNINGS")
+# The broker and the CLI read these; a developer's own values must not reach a test. Without bytecode every
+# command that a test starts would compile what it imports.
+_FOREIGN = ("RIVVEN_", "PYTHONWARNINGS", "PYTHONDONTWRITEBYTECODE")
 # These steer the suite itself.
 _OURS = (
     "RIVVEN_REQUIRE_INTEROP",
