@@ -18,7 +18,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
@@ -338,6 +338,8 @@ class HeldTopics:
         return outage
 
     async def _try_to_settle(self, topics: Sequence[HeldTopic]) -> None:
+        # First and for all of them: a provider that is out of reach ends what follows.
+        await self.concurrently([one for one in topics if one.plain and one.only_sealed], self._allow_plain)
         try:
             unwritten = await self._look_at_the_disk(topics)
             with ExitStack() as until_settled:
@@ -358,6 +360,12 @@ class HeldTopics:
             _log.error(
                 "no keys for %d topic(s), which cannot be used until there are: %s", len(waiting), outage
             )
+
+    async def _allow_plain(self, topic: HeldTopic) -> None:
+        async with topic.lock:
+            if topic.plain and not topic.gone:
+                with suppress(KeyProviderError):  # which settling it meets again, and notes
+                    await self.mark_only_sealed(topic, False)
 
     async def _look_at_the_disk(self, topics: Sequence[HeldTopic]) -> set[HeldTopic]:
         """Note which of them would get first keys though they had some; those of which nothing is there.

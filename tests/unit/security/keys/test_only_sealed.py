@@ -15,6 +15,7 @@ import pytest
 from rivven.errors import StorageFailed
 from rivven.log.sealed_traces import Traces
 from rivven.log.sealing import KeyUnavailable
+from rivven.security.keys.held_topics import CALLS_MAX
 from rivven.security.keys.key_store import open_key_store
 from rivven.security.keys.provider import KeyProviderError
 from rivven.security.keys.topic_keys import TopicKeys
@@ -196,14 +197,29 @@ async def test_it_goes_without_a_provider(world: World) -> None:
         assert keys.open_topics == 0, "the control: it gave nothing"
 
 
+async def test_it_goes_of_many_topics_without_a_provider(world: World) -> None:
+    """The first that is not opened does not keep the others waiting for the provider's return."""
+    topics = [uuid4() for _ in range(5 * CALLS_MAX)]
+    async with world.broker() as keys:
+        await keys.prepare(dict.fromkeys(topics, ""))
+        assert all(map(keys.only_sealed, topics))
+    async with world.broker() as keys:
+        world.provider.failure = world.down
+        await keys.prepare(dict.fromkeys(topics))
+        assert all(map(keys.may_begin_plain, topics)) and keys.open_topics == 0
+        assert keys.waiting_topics == len(topics), "their sealed segments wait"
+
+
 async def test_while_the_key_store_cannot_be_written_nothing_plain_is_begun(world: World) -> None:
     await marked(world)
     async with world.broker() as keys:
         await keys.prepare({TOPIC: ""})
-        world.files.faults.append(Fault("rename", errno.ENOSPC, PATH))
+        full = Fault("rename", errno.ENOSPC, PATH, times=1_000)
+        world.files.faults.append(full)
         await keys.prepare({TOPIC: None})
         assert keys.only_sealed(TOPIC) and not keys.may_begin_plain(TOPIC) and stored_mark(world)
         assert keys.waiting_topics == 1 and keys.failure(TOPIC)
+        world.files.faults.remove(full)
         world.resume.release()
         await until(lambda: keys.may_begin_plain(TOPIC))
         assert not stored_mark(world)
