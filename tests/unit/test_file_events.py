@@ -84,6 +84,13 @@ async def test_what_happens_wakes_who_listens_to_it_and_nobody_else(
         assert await silent(other, 0.2)
 
 
+async def test_who_begins_to_listen_is_woken_for_what_came_before(events: FileEvents, tmp_path: Path) -> None:
+    with events.listener() as listener:
+        listener.listen(frozenset({directory(tmp_path)}))
+        await hears(listener)
+        assert listener.told
+
+
 async def test_one_thread_and_one_instance_serve_all(events: FileEvents, tmp_path: Path) -> None:
     with events.listener() as one, events.listener() as other:
         for listener, name in ((one, "a"), (other, "b")):

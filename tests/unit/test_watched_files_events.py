@@ -34,11 +34,13 @@ async def until(condition: Callable[[], bool]) -> None:
 class Run:
     """A watcher that runs, with a slow poll that is too slow for any test."""
 
-    def __init__(self, paths: Callable[[], list[Path]], events: FileEvents, slow_s: float = NEVER_S) -> None:
+    def __init__(
+        self, paths: Callable[[], list[Path]], events: FileEvents, slow_s: float, interval_s: float
+    ) -> None:
         self.calls = 0
         self.looks = 0
         self._paths = paths
-        self.watcher = WatchedFiles("test", self._listed, self._changed, INTERVAL_S, None, slow_s, events)
+        self.watcher = WatchedFiles("test", self._listed, self._changed, interval_s, None, slow_s, events)
 
     def _listed(self) -> list[Path]:
         self.looks += 1
@@ -67,11 +69,16 @@ async def events() -> AsyncIterator[FileEvents]:
 
 @asynccontextmanager
 async def running(
-    events: FileEvents, *paths: Path, slow_s: float = NEVER_S, listing: Path | None = None
+    events: FileEvents,
+    *paths: Path,
+    slow_s: float = NEVER_S,
+    interval_s: float = INTERVAL_S,
+    listing: Path | None = None,
 ) -> AsyncIterator[Run]:
-    run = Run(
-        lambda: [*paths, *([listing, *listing.iterdir()] if listing is not None else [])], events, slow_s
-    )
+    def listed() -> list[Path]:
+        return [*paths, *([listing, *listing.iterdir()] if listing is not None else [])]
+
+    run = Run(listed, events, slow_s, interval_s)
     run.watcher.mark()
     task = asyncio.create_task(run.watcher.run())
     try:
@@ -184,13 +191,13 @@ async def test_a_file_that_joins_an_empty_directory(events: FileEvents, tmp_path
 
 async def test_many_events_make_no_more_looks_than_polling(events: FileEvents, tmp_path: Path) -> None:
     (tmp_path / "users.yaml").write_text("a")
-    async with running(events, tmp_path / "users.yaml") as run:
-        await run.rests()
+    async with running(events, tmp_path / "users.yaml", interval_s=0.5) as run:
+        await asyncio.sleep(1.5)  # the first look, and one when events have begun
         looks, began = run.looks, time.monotonic()
-        while time.monotonic() - began < 1.0:
+        while time.monotonic() - began < 1.6:
             (tmp_path / "busy.log").write_text(str(time.monotonic()))
             await asyncio.sleep(0.005)
-        assert 2 <= run.looks - looks <= (time.monotonic() - began) / INTERVAL_S + 1
+        assert 2 <= run.looks - looks <= (time.monotonic() - began) / 0.5 + 1
         assert run.calls == 0
 
 
