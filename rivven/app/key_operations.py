@@ -122,7 +122,7 @@ class KeyOperations:
     async def _issued(self) -> None:
         """A certificate was issued: bring what is counted up to date."""
         await self._uses.count()
-        await self.completion.look()
+        self._tasks.spawn(self.completion.look(), "completion of erasures")  # whoever shreds need not wait
 
     # -- looking ---------------------------------------------------------------------------------------------
 
