@@ -36,6 +36,7 @@ _BY_KIND = {
     FailureKind.DENIED: Exit.DENIED,
     FailureKind.NOT_FOUND: Exit.NOT_FOUND,
     FailureKind.EXISTS: Exit.EXISTS,
+    FailureKind.BUSY: Exit.EXISTS,  # what it was before it had a hint of its own
     FailureKind.TIMEOUT: Exit.TIMEOUT,
     FailureKind.INVALID: Exit.REFUSED,
     FailureKind.OTHER: Exit.FAILED,

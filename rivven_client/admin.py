@@ -39,6 +39,10 @@ _KINDS = {
 }
 
 
+_BUSY_ERROR = "CONCURRENT_TRANSACTIONS"
+"""How a problem names that something else has to end first; what collides for good is a 409 too."""
+
+
 def path(*parts: str) -> str:
     """``/v1/...`` of path segments, each escaped: names may hold anything."""
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
@@ -139,6 +143,8 @@ class AdminApi:
         reason = problem.get("detail") or problem.get("title") or f"status {status}"
         wrong = [f"{one.get('field')}: {one.get('reason')}" for one in problem.get("fields") or ()]
         kind = _KINDS.get(status, FailureKind.INVALID if status < 500 else FailureKind.OTHER)
+        if status == 409 and problem.get("error") == _BUSY_ERROR:
+            kind = FailureKind.BUSY
         raise ClientFailed("; ".join([str(reason), *wrong]), kind)
 
     @property

@@ -18,6 +18,7 @@ class FailureKind(Enum):
     DENIED = "the user lacks a rule for this; see `rivven acl list`"
     NOT_FOUND = "check the name; names are case sensitive"
     EXISTS = "choose another name, or delete it first"
+    BUSY = "wait until that is done, then try again"
     TIMEOUT = "the server did not answer in time; see its log"
     INVALID = "the server refused the request as it stands"
     OTHER = ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rivven import __version__
 from rivven.api.tokens import TokenService
+from rivven.app.audit_signing import AuditSigning
 from rivven.app.auditing import Auditing
 from rivven.app.authentication import Authentication
 from rivven.app.failures import ExitCode, StartFailed, address_failure
@@ -82,6 +83,7 @@ class Administration:
         network: Network,
         tls: TlsMaterial,
         keys: KeyService | None,
+        audit_signing: AuditSigning,
         secrets: SecretService,
         healthy: Callable[[], bool],
         ready: Callable[[], bool],
@@ -114,6 +116,7 @@ class Administration:
             audit=AuditServices(auditing.trail, auditing.search),
             clock=self._clock,
             entropy=os.urandom,
+            audit_signing=audit_signing,
             keys=keys,
             broker_secrets=secrets,
         )

@@ -187,14 +187,14 @@ class Auditing:
         return search
 
     async def _on_thread(self, name: str, work: Callable[[], Found]) -> Found:
-        """Run blocking work beside the loop; raises what it raises."""
+        """Run blocking work beside the loop; raises its OSError, SinkFailed or RivvenError."""
         done: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
         worker = self._threads.worker(f"audit-{name}")
 
         def job() -> None:
             try:
                 found = work()
-            except (OSError, SinkFailed) as error:
+            except (OSError, SinkFailed, RivvenError) as error:
                 self._threads.post(partial(done.set_exception, error))
             else:
                 self._threads.post(partial(done.set_result, found))

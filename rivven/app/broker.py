@@ -20,6 +20,7 @@ from rivven.api.credentials import CredentialHandlers
 from rivven.api.dispatch import Dispatch
 from rivven.api.memory import MemoryBudget
 from rivven.app.administration import Administration
+from rivven.app.audit_signing import AuditSigning
 from rivven.app.auditing import Auditing
 from rivven.app.authentication import Authentication, load_mechanisms
 from rivven.app.authorization import build_chain
@@ -125,6 +126,7 @@ class Broker:
         await replicas.sync_with(metadata.image)
         await self._storage.forget_unknown(metadata.image.topics_by_id)
         follow_metadata(metadata, replicas, self._tasks)
+        audit_signing = AuditSigning(self._auditing, self._storage.secrets)
         if self._storage.encryption is not None:
             from rivven.app.key_service import start_key_operations  # with the crypto library
 
@@ -133,7 +135,8 @@ class Broker:
                 self._storage.encryption,
                 metadata,
                 replicas,
-                self._auditing,
+                self._auditing.trail,
+                audit_signing,
                 claims=self._rewritten_now,
                 workers=self._cleaner_workers,
                 clock=self._clock,
@@ -143,7 +146,7 @@ class Broker:
         self._groups = await open_groups(metadata, replicas, self._clock, self._tasks)
         await self._auditing.connect_topics(metadata, replicas)
         authentication.start(self._sessions, self._tasks)
-        self._accept_connections(metadata, replicas, self._groups, authentication)
+        self._accept_connections(metadata, replicas, self._groups, authentication, audit_signing)
         self._start_background(metadata, replicas)
         self._ready = True
         self._auditing.ready(self._network.addresses())
@@ -165,6 +168,7 @@ class Broker:
         replicas: Replicas,
         groups: GroupCoordinator,
         authentication: Authentication,
+        audit_signing: AuditSigning,
     ) -> None:
         config, limits = self._config, self._config.limits
         admission = Admission(
@@ -248,6 +252,7 @@ class Broker:
             network=self._network,
             tls=self._tls,
             keys=self._key_operations,
+            audit_signing=audit_signing,
             secrets=SecretRotation(
                 self._storage.secrets,
                 authentication.decoys,

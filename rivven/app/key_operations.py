@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 from rivven.app.erasure_completion import ErasureCompletion
 from rivven.app.key_age import KeyAge
@@ -33,25 +32,19 @@ from rivven.security.keys.operations import (
     CertificateEntry,
     KeyOperationRefused,
     KeysBusy,
-    PublicKey,
     Rewrapped,
     RewriteProgress,
     Rotated,
+    Signing,
     UnknownKeyThing,
 )
 from rivven.security.keys.provider import KeyGone, KeyRefused
+from rivven.security.keys.public_keys import PublicKey
 from rivven.security.keys.topic_keys import TopicKeys
 from rivven.tasks import Tasks
 from rivven.telemetry import Metrics
 
 _log = logging.getLogger("rivven.keys")
-
-
-class Signing(Protocol):
-    """A key that signs, with its public halves. Both calls may wait."""
-
-    async def public_keys(self) -> Sequence[PublicKey]: ...
-    async def rotate(self) -> PublicKey: ...
 
 
 class KeyOperations:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Sequence
 
-from rivven.app.auditing import Auditing
+from rivven.app.audit_signing import AuditSigning
 from rivven.app.encryption import Encryption
 from rivven.app.failures import ExitCode, StartFailed
 from rivven.app.key_operations import KeyOperations
 from rivven.app.topic_erasure import TopicErasure
-from rivven.audit.signing import new_secret, signer_of
+from rivven.audit.trail import AuditTrail
 from rivven.clock import Clock
 from rivven.config.models import Config
 from rivven.errors import RivvenError
@@ -27,35 +25,8 @@ from rivven.security.keys.erasure_files import ErasureFiles
 from rivven.security.keys.erasure_signing import ErasureSigning
 from rivven.security.keys.keks import Keks
 from rivven.security.keys.key_file import PrivateFiles
-from rivven.security.keys.operations import PublicKey
-from rivven.security.keys.secrets import AUDIT_SIGNING, Secrets
 from rivven.tasks import Tasks
 from rivven.telemetry import Metrics
-
-
-class AuditSigning:
-    """Implements `key_operations.Signing` for the checkpoints of the audit trail."""
-
-    def __init__(self, auditing: Auditing, kept: Secrets) -> None:
-        self._auditing = auditing
-        self._secrets = kept
-
-    async def public_keys(self) -> Sequence[PublicKey]:
-        """The present key first, then those before it. Raises KeyProviderError."""
-        return await asyncio.to_thread(self._public_keys)
-
-    def _public_keys(self) -> list[PublicKey]:
-        current = signer_of(self._secrets.load_or_create(AUDIT_SIGNING, new_secret))
-        old = sorted(self._secrets.public.all(AUDIT_SIGNING).items())
-        return [
-            PublicKey(current.key_id, current.public_pem.decode("ascii"), True),
-            *(PublicKey(one, pem.decode("ascii"), False) for one, pem in old if one != current.key_id),
-        ]
-
-    async def rotate(self) -> PublicKey:
-        """Sign with another key from now on. Raises RivvenError."""
-        made = await self._auditing.rotate_key(self._secrets)
-        return PublicKey(made.key_id, made.public_pem.decode("ascii"), True)
 
 
 async def start_key_operations(
@@ -63,7 +34,8 @@ async def start_key_operations(
     encryption: Encryption,
     metadata: MetadataService,
     replicas: Replicas,
-    auditing: Auditing,
+    trail: AuditTrail,
+    audit_signing: AuditSigning,
     *,
     claims: set[PartitionKey],
     workers: WorkerPool,
@@ -93,11 +65,11 @@ async def start_key_operations(
         topic_keys=encryption.topic_keys,
         files=files,
         signing=ErasureSigning(encryption.secrets, os.urandom),
-        audit_signing=AuditSigning(auditing, encryption.secrets),
+        audit_signing=audit_signing,
         topics=TopicErasure(metadata, replicas, f"{config.data_dir}/{PARTITIONS_NAME}"),
         metadata=metadata,
         reencryptor=reencryptor,
-        trail=auditing.trail,
+        trail=trail,
         tasks=tasks,
         clock=clock,
         metrics=metrics,

@@ -106,7 +106,7 @@ RULES = (
             "rivven.app.encryption": "key stores and providers at start",
             "rivven.app.storage": "statvfs may hang with the disk",
             "rivven.app.shadow": "parses a candidate's rules, which must not delay an answer",
-            "rivven.app.key_service": "public keys in the key store, as below",
+            "rivven.app.audit_signing": "a key file and public keys, one call of an operator at a time",
             "rivven.app.key_operations": "the key store's files, for one operation of an operator at a time",
             "rivven.app.topic_shredding": "the key store's files, for one erasure at a time",
             "rivven.app.secret_rotation": "the file of a secret, one at a time",

@@ -1,4 +1,4 @@
-"""`rivven keys rotate --secret` over the shipped command, with encryption on and off."""
+"""`rivven keys rotate`, `--secret` and `--signing audit`, as shipped, with encryption on and off."""
 
 from __future__ import annotations
 
@@ -60,6 +60,33 @@ def test_tokens_of_before_go_on_and_unknown_users_look_as_ever(broker: ShippedBr
     assert "exclude each other" in refused
     audit = (broker.data / "audit" / "audit.log").read_text()
     assert '"secret:token-hash"' in audit and '"secret:scram-decoy"' in audit
+
+
+def test_the_audit_trail_is_verified_across_rotations_of_its_key(broker: ShippedBroker) -> None:
+    keys, encrypts = KeysCommand(broker), (broker.data / "encryption.key").exists()
+    first = keys.json("export-public-key", "--signing", "audit")
+    second = keys.json("rotate", "--signing", "audit")
+    assert "old public keys are kept" in keys("rotate", "--signing", "audit")
+    shown = keys.web.get("/v1/keys/signing/audit").json["items"]
+    assert {first["key_id"], second["key_id"]} < {one["key_id"] for one in shown} and len(shown) == 3
+    assert keys("export-public-key", "--signing", "audit", "--key-id", first["key_id"]) == first["pem"]
+    file = broker.data / "audit" / "signing.key"
+    assert file.exists() is not encrypts
+    if not encrypts:
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert "does not encrypt" in keys("rotate", "--signing", "erasure", code=1)
+    assert web_of(broker).as_nobody().post("/v1/keys/signing/audit/rotate", {}).status == 401
+
+    broker.restart()
+    assert keys.web.get("/v1/keys/signing/audit").json["items"] == shown
+    assert broker.stop() == 0
+    log = broker.data / "audit"
+    assert b'"signing-key:audit"' in (log / "audit.log").read_bytes()
+    done = keys.run("audit", "verify", log, "-o", "json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (broker.directory / "first.pem").write_text(first["pem"])
+    alone = keys.run("audit", "verify", log, "--key", broker.directory / "first.pem")
+    assert alone.returncode != 0, "some of it was signed with the keys that came after"
 
 
 def test_who_may_not_alter_the_cluster_may_not_rotate(broker: ShippedBroker) -> None:

@@ -42,7 +42,7 @@ def all_routes(services: AdminServices, document: OpenApiDocument) -> list[Route
             services.metadata, services.authentication, services.entropy, services.scram_iterations
         ),
         *quotas.routes(services.metadata),
-        *keys.routes(services.keys),
+        *keys.routes(services.keys, services.audit_signing),
         *secrets.routes(services.broker_secrets),
         *document.routes(),
     ]

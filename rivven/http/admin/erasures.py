@@ -1,4 +1,4 @@
-"""Routes about erasing topics, and about what proves it: shredding, certificates, and the keys that sign."""
+"""Routes about erasing topics, and about what proves it: shredding and certificates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from rivven.audit.events import principal_text
 from rivven.http.admin.pages import Listing, PageQuery, page
 from rivven.http.admin.routes import Call, Input, Media, Permission, Raw, Route
-from rivven.security.keys.operations import CertificateEntry, KeyService, PublicKey
+from rivven.security.keys.operations import CertificateEntry, KeyService
 from rivven.types import Operation
 
 TOPIC_NAME_MAX = 249
@@ -43,26 +43,9 @@ class CertificateInfo(BaseModel):
     problem: str = Field(description="Why it will not be completed by waiting; empty otherwise.")
 
 
-class PublicKeyInfo(BaseModel):
-    """A public key that signatures are checked with."""
-
-    key_id: str
-    pem: str
-    current: bool
-
-
-class PublicKeysInfo(BaseModel):
-    """The public keys of one signer, the newest first; old ones stay for what they signed."""
-
-    items: list[PublicKeyInfo]
-
-
 def routes(needs_keys: NeedsKeys) -> list[Route]:
     """The rows of this module."""
-    return [*_erasing(needs_keys), *_signing(needs_keys)]
 
-
-def _erasing(needs_keys: NeedsKeys) -> list[Route]:
     @needs_keys
     async def shred(keys: KeyService, call: Call) -> Raw:
         body, principal = call.body, principal_text(call.subject.principal)
@@ -113,40 +96,6 @@ def _erasing(needs_keys: NeedsKeys) -> list[Route]:
     ]
 
 
-def _signing(needs_keys: NeedsKeys) -> list[Route]:
-    @needs_keys
-    async def public_keys(keys: KeyService, call: Call) -> PublicKeysInfo:
-        found = await keys.public_keys(call.path["name"])
-        return PublicKeysInfo(items=[_public(one) for one in found])
-
-    @needs_keys
-    async def rotate_signing(keys: KeyService, call: Call) -> PublicKeyInfo:
-        return _public(await keys.rotate_signing(call.path["name"]))
-
-    return [
-        Route(
-            "GET",
-            "/v1/keys/signing/{name}",
-            Permission(Operation.DESCRIBE),
-            public_keys,
-            "Public keys that check audit checkpoints (audit) or erasure certificates (erasure)",
-            PublicKeysInfo,
-        ),
-        Route(
-            "POST",
-            "/v1/keys/signing/{name}/rotate",
-            Permission(Operation.ALTER),
-            rotate_signing,
-            "Sign with a new key from now on; the old public key is kept",
-            PublicKeyInfo,
-            status=201,
-            audited="key_change",
-            target="signing-key:{name}",
-            facts=lambda _call: {"operation": "rotate"},
-        ),
-    ]
-
-
 def _certificate(entry: CertificateEntry) -> CertificateInfo:
     return CertificateInfo(
         id=entry.id,
@@ -157,7 +106,3 @@ def _certificate(entry: CertificateEntry) -> CertificateInfo:
         completed_by=entry.completed_by,
         problem=entry.problem,
     )
-
-
-def _public(key: PublicKey) -> PublicKeyInfo:
-    return PublicKeyInfo(key_id=key.key_id, pem=key.pem, current=key.current)

@@ -1,7 +1,7 @@
 """Routes about the keys of encryption at rest: which there are, and rotate, rewrap, re-encrypt, shred.
 
-They answer 501 on a broker without `storage.encryption`. No key ever passes through them: only ids, counts,
-signed certificates and public keys.
+They answer 501 on a broker without `storage.encryption`, except those about the key of the audit trail. No
+key ever passes through them: only ids, counts, signed certificates and public keys.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from rivven.http.admin import erasures
+from rivven.http.admin import erasures, signing
 from rivven.http.admin.pages import Listing, PageQuery, page
-from rivven.http.admin.problems import Problem
 from rivven.http.admin.routes import Call, Input, Permission, Route
+from rivven.http.admin.signing import not_encrypting
 from rivven.security.keys.inventory import KekUse, TopicKeyUse
-from rivven.security.keys.operations import KeyService, RewriteProgress
+from rivven.security.keys.operations import KeyService, RewriteProgress, Signing
 from rivven.types import Operation
 
 KEY_NAME_MAX = 2_048
@@ -141,14 +141,14 @@ BACKUP_WARNING = (
 )
 
 
-def routes(keys: KeyService | None) -> list[Route]:
-    """The rows of this module; `keys` is None without encryption."""
+def routes(keys: KeyService | None, audit: Signing) -> list[Route]:
+    """The rows of this module; `keys` is None without encryption, and then only `audit` signs."""
 
     def needs_keys(handler: Callable[[KeyService, Call], Awaitable[Any]]) -> Callable[[Call], Awaitable[Any]]:
         @wraps(handler)
         async def handle(call: Call) -> Any:
             if keys is None:
-                raise Problem(501, "this broker does not encrypt: see storage.encryption")
+                raise not_encrypting()
             return await handler(keys, call)
 
         return handle
@@ -157,6 +157,7 @@ def routes(keys: KeyService | None) -> list[Route]:
         *_reading(needs_keys),
         *_changing(needs_keys),
         *erasures.routes(needs_keys),
+        *signing.routes(keys, audit),
     ]
 
 

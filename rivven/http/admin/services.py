@@ -23,7 +23,7 @@ from rivven.telemetry import Metrics
 
 if TYPE_CHECKING:
     from rivven.audit.reading import Wanted
-    from rivven.security.keys.operations import KeyService
+    from rivven.security.keys.operations import KeyService, Signing
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,5 +78,6 @@ class AdminServices:
     clock: Clock
     entropy: Entropy
     broker_secrets: SecretService
+    audit_signing: Signing
     keys: KeyService | None = None
     """None on a broker that never encrypted anything."""

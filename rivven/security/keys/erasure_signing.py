@@ -18,7 +18,7 @@ from rivven.security.keys.erasure_certificate import (
     signing_key_of,
     verify,
 )
-from rivven.security.keys.operations import PublicKey
+from rivven.security.keys.public_keys import PublicKey
 from rivven.security.keys.secrets import ERASURE_SIGNING, Secrets
 
 if TYPE_CHECKING:

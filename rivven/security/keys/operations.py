@@ -13,6 +13,7 @@ from uuid import UUID
 from rivven.errors import ErrorCode, RivvenError
 from rivven.security.keys.erasure import Erasure
 from rivven.security.keys.inventory import KeyInventory
+from rivven.security.keys.public_keys import PublicKey
 
 
 class KeyOperationRefused(RivvenError):
@@ -71,15 +72,6 @@ class RewriteProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class PublicKey:
-    """A public key that signatures are checked with."""
-
-    key_id: str
-    pem: str
-    current: bool
-
-
-@dataclass(frozen=True, slots=True)
 class CertificateEntry:
     """A stored erasure certificate. `completes` is the pending one that it completes, `completed_by` the one
     that does that to it, `problem` why waiting does not help."""
@@ -91,6 +83,16 @@ class CertificateEntry:
     completes: str = ""
     completed_by: str = ""
     problem: str = ""
+
+
+class Signing(Protocol):
+    """One key that signs, with its public halves. Both calls may wait; they raise RivvenError."""
+
+    async def public_keys(self) -> Sequence[PublicKey]:
+        """The present key first, then those before it."""
+        ...
+
+    async def rotate(self) -> PublicKey: ...
 
 
 class KeyService(Protocol):

@@ -6,6 +6,7 @@ A driver; blocks. Files `<name>-<key id>.pub`, whatever bytes the signer publish
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 from rivven.log.files import Files
@@ -15,6 +16,15 @@ from rivven.security.keys.provider import KeyRefused
 
 _SAFE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _PEM_BYTES_MAX: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A public key that signatures are checked with."""
+
+    key_id: str
+    pem: str
+    current: bool
 
 
 class PublicKeys:

@@ -24,7 +24,7 @@ from rivven.config.load import validate
 from rivven.config.models import Config
 from rivven.log.files import OsFiles
 from rivven.security.extensions import Extensions
-from rivven.security.keys.key_file import PrivateFiles
+from rivven.security.keys.key_file import KeyFileRefused, PrivateFiles
 from rivven.security.keys.secrets import AUDIT_SIGNING, Secrets
 from rivven.security.sessions import Refusal, Sessions
 from rivven.telemetry import Metrics
@@ -108,6 +108,21 @@ async def test_a_log_signed_before_and_after_a_rotation_is_verified_with_the_key
     assert report.intact and report.checkpoints >= 3, report.findings
     alone = Verifier(OsFiles(), signer.public_pem).verify([str(directory / "audit.log")])
     assert not alone.intact
+
+
+async def test_a_signing_key_that_cannot_be_read_does_not_keep_the_broker_waiting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trail, secrets = made(config(tmp_path)), kept(tmp_path)
+    await trail.start()
+    (tmp_path / "audit" / "signing.key").touch(0o600)
+    async with asyncio.timeout(10):
+        await trail.sign(secrets)
+        with pytest.raises(KeyFileRefused, match="restore it"):
+            await trail.rotate_key(secrets)
+    assert "audit checkpoints are not signed" in caplog.text
+    assert (tmp_path / "audit" / "signing.key").read_bytes() == b"", "never replaced"
+    await trail.close()
 
 
 async def test_an_output_nobody_knows_refuses_the_start(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from rivven.http.admin.pages import LIMIT_MAX, Listing, PageQuery, page
-from rivven.http.admin.problems import Problem
+from rivven.http.admin.problems import Problem, from_error
 from rivven.http.admin.routes import Call, Input, Media, Raw, Route, Self_
+from rivven.security.keys.operations import KeysBusy
+from rivven_cli.exits import Exit, from_client
 from rivven_client.admin import AdminApi, path
 from rivven_client.failures import ClientFailed, FailureKind
 from rivven_client.profile import Profile
@@ -44,6 +46,8 @@ async def gone(_call: Call) -> None:
 
 
 async def failing(call: Call) -> Thing:
+    if call.path["name"] == "busy":
+        raise from_error(KeysBusy("a rewrap is under way"))
     raise Problem(int(call.path["name"]), "as it is")
 
 
@@ -138,6 +142,14 @@ async def test_problems_are_failures_of_a_kind(
 ) -> None:
     found = await failure(AdminApi(profile_of(served, pki), 10).get, path("failing", str(status)))
     assert (found.reason, found.kind) == ("as it is", kind)
+
+
+async def test_work_that_has_to_end_first_is_no_name_that_is_taken(served: Served, pki: Pki) -> None:
+    found = await failure(AdminApi(profile_of(served, pki), 10).get, path("failing", "busy"))
+    assert (found.reason, found.kind) == ("a rewrap is under way", FailureKind.BUSY)
+    shown = from_client(found)
+    assert "try again" in shown.hint and "name" not in shown.hint
+    assert shown.code == Exit.EXISTS
 
 
 async def test_a_wrong_field_is_named(served: Served, pki: Pki) -> None:

@@ -22,13 +22,13 @@ from rivven.security.keys.inventory import KeyInventory, Stored, TopicKeyUse, ta
 from rivven.security.keys.operations import (
     CertificateEntry,
     KeysBusy,
-    PublicKey,
     Rewrapped,
     RewriteProgress,
     Rotated,
     UnknownKeyThing,
 )
 from rivven.security.keys.provider import KekInfo
+from rivven.security.keys.public_keys import PublicKey
 from rivven.testing.authorizers import AllowAll
 from rivven.types import Operation, Principal
 from tests.unit.security.keys.erasure_samples import an_erasure
@@ -91,11 +91,23 @@ class Keys:
         return PublicKey("cc", "PEM", True)
 
 
+class Audit:
+    """Implements `Signing` for a broker without keys of stored data."""
+
+    async def public_keys(self) -> Sequence[PublicKey]:
+        return [PublicKey("dd", "PEM", True)]
+
+    async def rotate(self) -> PublicKey:
+        return PublicKey("ee", "PEM", True)
+
+
 class World:
     """The rows over a key service."""
 
     def __init__(self, keys: Keys | None) -> None:
-        self.rows: dict[tuple[str, str], Route] = {(row.method, row.path): row for row in module.routes(keys)}
+        self.rows: dict[tuple[str, str], Route] = {
+            (row.method, row.path): row for row in module.routes(keys, Audit())
+        }
         self.last: Call | None = None
 
     async def __call__(
@@ -203,8 +215,15 @@ async def test_without_encryption_every_row_says_so() -> None:
     for (method, path), row in world.rows.items():
         body = {name: "x" for name in (row.request.model_fields if row.request else {}) if name == "topic"}
         with pytest.raises(Problem) as caught:
-            await world(method, path.removeprefix("/v1/keys"), {}, **body)
+            await world(method, path.removeprefix("/v1/keys"), {"name": "erasure"}, **body)
         assert caught.value.status == 501
+
+
+async def test_without_encryption_the_audit_trail_is_signed_all_the_same() -> None:
+    world, name = World(None), {"name": "audit"}
+    [shown] = (await world("GET", "/signing/{name}", name)).items
+    assert (shown.key_id, shown.current) == ("dd", True)
+    assert (await world("POST", "/signing/{name}/rotate", name)).key_id == "ee"
 
 
 def test_a_busy_broker_answers_conflict() -> None:
