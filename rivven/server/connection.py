@@ -269,6 +269,7 @@ class ClientConnection:
             self.transport.handshake()
         except WouldBlock as wait:
             self._set_writer(wait.needs_write)
+            self._set_reader(not wait.needs_write)  # else what nobody reads yet would wake the loop for ever
             return False
         except ssl.SSLError as error:
             reason = tls_reason(error)
@@ -277,6 +278,7 @@ class ClientConnection:
             self.abort(f"TLS handshake failed: {reason}")
             return False
         self._set_writer(False)
+        self._set_reader(True)
         self.state = State.OPEN
         self.last_activity = self._clock.monotonic()
         if self._certificates is not None:
@@ -303,7 +305,7 @@ class ClientConnection:
                 return
             filled = size == len(buffer)
             del buffer
-            budget -= size
+            budget -= max(size, transport.read_least_bytes)
             self._observer.received(size)
             frames = core.bytes_received(size)
             if frames:

@@ -27,9 +27,23 @@ CIPHERTEXT_BYTES = 64 * 1024
 """Read from a socket at once; the connection keeps as much memory when it has read so much. More is not
 faster."""
 
+CIPHERTEXT_BYTES_AT_FIRST = 17 * 1024
+"""The same from a peer that has not sent as much data, one whole record: TLS has messages of 27 bytes without
+data (key updates) that take 25 µs each, so 64 KiB of them would hold the loop for 60 ms."""
+
+DATALESS_BYTES_MAX = 64 * 1024
+"""Ciphertext without any data before the connection is closed: a record has at most 16 KiB, and clients
+change their keys once in millions of records, if at all."""
+
+UNTAKEN_BYTES_MAX = 2 * TLS_CHUNK_BYTES
+"""What TLS itself may have to answer (alerts, key updates) behind what a peer does not take. One chunk of
+data may be among it."""
+
 TLS_JOIN_BYTES = 16 * 1024
 """Buffers smaller than one TLS record are joined up to this size: a record costs a system call."""
 
+
+_NOTHING = memoryview(b"")
 
 DISCARDED_BYTES = 256 * 1024
 DISCARDED_READS_MAX = 16
@@ -55,6 +69,8 @@ class PlainTransport:
     tls = False
     read_turn_bytes = 1 << 20
     """Most bytes read in one turn of the loop, so that a fast sender cannot hold up the others: 0.3 ms."""
+    read_least_bytes = 0
+    """What one read counts at least."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
@@ -97,10 +113,22 @@ class PlainTransport:
 class TlsTransport:
     """TLS through memory: what is on the way is at most one chunk out and `CIPHERTEXT_BYTES` in."""
 
-    __slots__ = ("_chunk_bytes", "_incoming", "_outgoing", "_scratch", "_tls", "_unsent", "socket")
+    __slots__ = (
+        "_chunk_bytes",
+        "_dataless_bytes",
+        "_earned_bytes",
+        "_incoming",
+        "_outgoing",
+        "_scratch",
+        "_tls",
+        "_unsent",
+        "socket",
+    )
     tls = True
     read_turn_bytes = 256 * 1024
     """As above; in records of 2 KiB this is about 0.3 ms."""
+    read_least_bytes = 64 * 1024
+    """Four reads in one turn, though they may bring hardly any data: records can be empty of it."""
 
     def __init__(
         self, sock: socket.socket, context: ssl.SSLContext, scratch: bytearray | None = None
@@ -110,9 +138,13 @@ class TlsTransport:
         self._scratch = memoryview(bytearray(CIPHERTEXT_BYTES) if scratch is None else scratch)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._unsent = memoryview(b"")
+        self._unsent = _NOTHING
         self._chunk_bytes = 0
         """Plain bytes of the chunk that is encrypted and not wholly sent."""
+        self._dataless_bytes = 0
+        """Ciphertext since there was data."""
+        self._earned_bytes = 0
+        """What may be read at once, by the data there was: doubles while all that comes is data."""
 
     def handshake(self) -> None:
         """Advance the handshake. Raises WouldBlock until it is done, ssl.SSLError when it fails."""
@@ -127,12 +159,16 @@ class TlsTransport:
                 self._push_what_goes()  # the alert that tells the client why
                 raise
             self._push()
+            self._dataless_bytes = 0
             return
 
     def receive_into(self, buffer: memoryview) -> int:
         """As many records as are there and fit: a C client sends records of 1 KiB, and whoever calls works
-        once for each call, so a record at a time would be a third of the speed."""
-        filled, read = 0, self._tls.read
+        once for each call, so a record at a time would be a third of the speed. The socket is asked once: it
+        could go on for ever with messages that hold no data.
+
+        Raises as the plain one, and ssl.SSLError."""
+        filled, read, asked = 0, self._tls.read, False
         size = min(len(buffer), self.read_turn_bytes)
         while filled < size:
             try:
@@ -140,7 +176,13 @@ class TlsTransport:
             except ssl.SSLWantReadError:
                 if filled:
                     break
+                self._answer_for_tls()
+                if self._dataless_bytes > DATALESS_BYTES_MAX:
+                    raise _error("the peer sends messages without data") from None
+                if asked:
+                    raise WouldBlock(needs_write=False) from None
                 self._pull()
+                asked = True
                 continue
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 break
@@ -152,8 +194,9 @@ class TlsTransport:
             if not got:
                 break
             filled += int(got)
-        if self._outgoing.pending:  # an answer of the protocol itself, to a key update
-            self._push_what_goes()
+        self._answer_for_tls()
+        self._dataless_bytes = 0
+        self._earned_bytes = min(self._earned_bytes + 2 * filled, CIPHERTEXT_BYTES)
         return filled
 
     def send(self, buffers: deque[memoryview]) -> int:
@@ -165,16 +208,26 @@ class TlsTransport:
         _drop(buffers, sent)
         return sent
 
+    def _answer_for_tls(self) -> None:
+        """Send what the protocol itself has to answer, to a key update. Raises ssl.SSLError."""
+        if self._outgoing.pending:
+            self._push_what_goes()
+            if self._outgoing.pending > UNTAKEN_BYTES_MAX:
+                raise _error("the peer does not take the answers of TLS")
+
     def _pull(self) -> None:
         """Take what the socket has. Raises WouldBlock and OSError."""
+        most = max(self._earned_bytes, CIPHERTEXT_BYTES_AT_FIRST)
         try:
-            size = self.socket.recv_into(self._scratch)
+            size = self.socket.recv_into(self._scratch, most)
         except (BlockingIOError, InterruptedError):
             raise WouldBlock(needs_write=False) from None
-        if size:
-            self._incoming.write(self._scratch[:size])
-        else:
+        if not size:
             self._incoming.write_eof()
+            return
+        self._incoming.write(self._scratch[:size])
+        self._dataless_bytes += size
+        self._earned_bytes = max(self._earned_bytes - size, 0)
 
     def _push(self) -> None:
         """Give the socket all that is encrypted. Raises WouldBlock and OSError."""
@@ -185,7 +238,8 @@ class TlsTransport:
                 sent = self.socket.send(self._unsent)
             except (BlockingIOError, InterruptedError):
                 raise WouldBlock(needs_write=True) from None
-            self._unsent = self._unsent[sent:]
+            # An empty view would keep the bytes it is of.
+            self._unsent = self._unsent[sent:] if sent < len(self._unsent) else _NOTHING
 
     def _push_what_goes(self) -> None:
         with contextlib.suppress(OSError, WouldBlock):
@@ -248,6 +302,12 @@ def _drop(buffers: deque[memoryview], sent: int) -> None:
             return
         buffers.popleft()
         sent -= size
+
+
+def _error(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(reason)
+    error.reason = reason
+    return error
 
 
 def blames_certificate(error: ssl.SSLError) -> bool:

@@ -14,7 +14,7 @@ from rivven.protocol import messages as m
 from rivven.protocol.api import ApiKey
 from rivven.server import connection
 from rivven.server.connection import State
-from rivven.server.transport import PlainTransport, WouldBlock
+from rivven.server.transport import PlainTransport, TlsTransport, WouldBlock
 from tests.unit.server.world import Wired, metadata, produce
 
 MIB = 1 << 20
@@ -284,3 +284,25 @@ async def test_what_closes_anyway_hurries_once_its_session_is_ended(
     await wired.turn()
     assert wired.is_closed
     assert wired.session.closing == "the session expired", "the first reason is the one that is recorded"
+
+
+async def test_reads_that_bring_hardly_any_data_end_the_turn_too(wired: Wired) -> None:
+    """As of a peer that puts a byte between messages of TLS, which cost as much as data."""
+    reads = 0
+
+    class Dribbling(PlainTransport):
+        tls = True
+        read_turn_bytes = TlsTransport.read_turn_bytes
+        read_least_bytes = TlsTransport.read_least_bytes
+
+        def receive_into(self, buffer: memoryview) -> int:
+            nonlocal reads
+            reads += 1
+            if reads > 1000:
+                raise WouldBlock(needs_write=False)
+            return super().receive_into(buffer[:1])
+
+    wired.connection.transport = Dribbling(wired.connection.transport.socket)
+    wired.peer.send((4000).to_bytes(4, "big") + bytes(2000))
+    wired.connection._on_readable()
+    assert reads == 4
