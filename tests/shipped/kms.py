@@ -73,6 +73,11 @@ class MotoServer:
             else:
                 return
 
+    def forget(self) -> None:
+        """Drop every key and alias, as a new process would have."""
+        request = urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")
+        urllib.request.urlopen(request, timeout=5).close()
+
     def stop(self) -> None:
         assert self._process is not None
         self._process.kill()
