@@ -57,6 +57,9 @@ class CheckpointKeeper:
         self._committer = committer
 
     def note(self, log: PartitionLog) -> None:
+        """The log has moved, so the next checkpoint tells where it stands now; not one that is deleted."""
+        if log.deleted:
+            return
         self._moved[log] = None
         if self._timer is None and not self._closed:
             self._timer = self._threads.later(CHECKPOINT_SECONDS, self._due)
@@ -74,7 +77,8 @@ class CheckpointKeeper:
 
     async def save(self, log: PartitionLog) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._moved[log] = None
+        if not log.deleted:
+            self._moved[log] = None
         self._waiting.append(partial(_wake, future))
         self._mark()
         await future

@@ -19,6 +19,7 @@ from rivven.log.identity import (
     DirectoryRefused,
     DirectoryTooNew,
 )
+from rivven.log.verify import verify
 from rivven.testing.files import CrashFiles, Fault
 from rivven.testing.threads import StepThreads
 from tests.unit.log.harness import DIRECTORY, LIMITS, ROOT, TOPIC, Broker, ManualClock, batch_of, broker
@@ -210,6 +211,22 @@ def test_only_known_topics_are_retained_when_asked() -> None:
         b.run(b.directory.retain_only({TOPIC}))
         b.settle()
         assert set(files.list(f"{ROOT}/partitions")) == {f"{TOPIC}-0", "lost+found"}
+
+
+def test_a_topic_deleted_right_before_a_crash_leaves_the_checkpoint_too() -> None:
+    """What verifies the directory afterwards would else miss the partition for ever."""
+    with broker() as b:
+        b.commit(batch_of(b"x"))
+        files = b.stop()  # its end is in the checkpoint
+    with broker(files=files) as b:
+        b.open(0)
+        b.run(b.directory.delete_partition(TOPIC, 0))
+        files = b.stop(clean=False)  # before the next checkpoint
+    with broker(files=files) as b:
+        b.run(b.directory.retain_only({OTHER}))
+        b.settle()
+        files = b.stop()
+        assert not verify(files, ROOT).damaged
 
 
 def test_a_clean_stop_waits_for_what_is_in_flight() -> None:
