@@ -82,6 +82,6 @@ def parse(data: bytes) -> dict[str, Any] | None:
     """An event, or None for what is none."""
     try:
         fields = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):  # nesting without end
         return None
     return fields if isinstance(fields, dict) and "event_type" in fields else None

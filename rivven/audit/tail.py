@@ -50,7 +50,7 @@ def numbered(data: bytes) -> Numbered | None:
         return None
     try:
         fields = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):  # nesting without end
         return None
     if not isinstance(fields, dict):
         return None

@@ -163,7 +163,9 @@ class Verifier:
         if _OF_THE_TRAIL not in data:
             return
         fields = json.loads(data)
-        details: dict[str, Any] = fields.get("details") or {}
+        details = fields.get("details")
+        if not isinstance(details, dict):
+            details = {}
         action = fields.get("action")
         if action == "checkpoint":
             self._report.checkpoints += 1
@@ -172,11 +174,11 @@ class Verifier:
         elif action == RETENTION and self._keys and self._report.signed_below != sequence + 1:
             self._find(path, number, "the record of a removal is not signed")
         elif action == RETENTION:
-            self._removed.append((int(details.get("removed_below", 0)), str(details.get("last_hash", ""))))
+            self._removed.append((_number(details, "removed_below"), str(details.get("last_hash", ""))))
         elif action == "recovered":
             self._report.recovered += 1
         elif action == "gap":
-            self._report.dropped_events += int(details.get("count", 0))
+            self._report.dropped_events += _number(details, "count")
 
     def _check_unsigned(self, path: str, number: int, line: Numbered, data: bytes) -> None:
         """Lines wait for a signature for a minute and CHECKPOINT_LINES lines at most; a crash and the start
@@ -227,6 +229,12 @@ class Verifier:
     def _find(self, path: str, line: int, reason: str) -> None:
         if len(self._report.findings) < FINDINGS_MAX:
             self._report.findings.append(Finding(path, line, reason))
+
+
+def _number(details: dict[str, Any], name: str) -> int:
+    """A number of a line that anybody may have written; 0 when it is none."""
+    found = details.get(name)
+    return found if type(found) is int else 0
 
 
 def _order_problem(found: int, expected: int) -> str:

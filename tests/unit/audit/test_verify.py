@@ -221,3 +221,39 @@ def test_a_key_that_was_replaced_signs_nothing_any_more() -> None:
 def test_what_is_no_public_key_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match="not public keys"):
         verify(lines(1), key=content)
+
+
+FORGED = [
+    ("retention", '{"removed_below":"many","last_hash":7}'),
+    ("retention", '{"removed_below":null}'),
+    ("retention", "[]"),
+    ("gap", '{"count":"many"}'),
+    ("gap", '{"count":[1]}'),
+    ("gap", "1"),
+    ("checkpoint", '"none"'),
+]
+
+
+@pytest.mark.parametrize(("action", "details"), FORGED)
+@pytest.mark.parametrize("first", [0, 3])
+def test_what_somebody_else_wrote_is_a_finding_whatever_it_says(
+    action: str, details: str, first: int
+) -> None:
+    """With the keys and without: who has no key can write lines that chain."""
+    line = (
+        f'{{"timestamp":"2026-01-01T00:00:00.000Z","sequence":{first},"event_type":"audit",'
+        f'"action":"{action}","previous":"{"0" * 64}","details":{details}}}'
+    ).encode()
+    files = CrashFiles()
+    files.open("/log", "create").write([line + b"\n"], 0)
+    for key in (pem(), None):
+        report = Verifier(files, key).verify(["/log"])
+        assert report.lines == 1
+        assert report.dropped_events == 0
+        assert report.intact is (key is None and first == 0 and action != "checkpoint")
+
+
+def test_nesting_without_end_is_no_audit_line() -> None:
+    deep = b'{"a":' * 5_000 + b"1" + b"}" * 5_000
+    report = verify([*lines(5), deep])
+    assert "this is not an audit line" in [finding.reason for finding in report.findings]
