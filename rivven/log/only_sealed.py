@@ -27,6 +27,10 @@ LOOK_SECONDS = 60.0
 """Between two looks at topics without a mark: with their segments in memory one costs some 10 µs a
 partition."""
 
+ROUNDS = 2
+"""Commit rounds waited for: a plain file that was taken back must not come again. The one that runs may have
+begun before that, the next one has not."""
+
 _log = logging.getLogger("rivven.log")
 
 
@@ -89,6 +93,7 @@ async def mark_if_only_sealed(keys: MarkKeys, topic_id: UUID, logs: Sequence[Par
         for log in logs:
             if not await _all_sealed(log):
                 return False
+            await asyncio.sleep(0)
         if not logs or not await keys.mark_only_sealed(topic_id):
             return False
     for log in logs:
@@ -106,8 +111,11 @@ async def _all_sealed(log: PartitionLog) -> bool:
         loaded = log.usable()
         if loaded.replacing:
             return False
-        if loaded.directory_dirty or loaded.syncing:  # a plain file that was taken back must not come again
-            host.committer.mark_dirty(log)
+        for _ in range(ROUNDS):
+            if loaded.directory_dirty:
+                host.committer.mark_dirty(log)
+            elif not loaded.syncing:
+                break
             await round_end(host)
         held = [segment for segment in loaded.segments if segment.end_position]
         if any(segment.sealed is None for segment in held):

@@ -293,7 +293,9 @@ class TopicKeys:
             if topic.wanted is None or topic.stored is None or topic.gone or topic.frozen:
                 return False
             await self._held.mark_only_sealed(topic, True)
-            return True
+        if topic.plain:  # it became so while the mark was written, which who said so did not see
+            await self._held.settle([topic])
+        return not topic.plain
 
     def _existing(self, topic_id: UUID) -> HeldTopic:
         topic = self._held.topics.get(topic_id)

@@ -147,6 +147,28 @@ def test_not_while_segments_are_exchanged(keys: ReencryptionTestKeys, reopened: 
     assert keys.marked
 
 
+def test_a_commit_round_that_began_before_is_not_enough(
+    keys: ReencryptionTestKeys, reopened: Callable[[], Broker]
+) -> None:
+    """A plain file that was taken back must not be there again after a crash."""
+    b, states = reopened(), []
+    log, other = b.open(0), b.open(1)
+    assert len(b.read_all(log)) == len(b.read_all(other)) == 4, "nothing has to be learned from the disk"
+    b.append(batch_of(b"4"), other)
+    while not b.directory.committer.running:
+        b.threads.step()
+    loaded = log.usable()
+    loaded.directory_dirty = True
+
+    async def mark(topic_id: UUID) -> bool:
+        states.append((loaded.directory_dirty, loaded.syncing))
+        return False
+
+    keys.mark_only_sealed = mark  # type: ignore[method-assign]
+    b.run(mark_if_only_sealed(keys, TOPIC, [log]))
+    assert states == [(False, False)]
+
+
 def test_nothing_plain_is_begun_from_the_look_to_the_mark(
     keys: ReencryptionTestKeys, reopened: Callable[[], Broker]
 ) -> None:

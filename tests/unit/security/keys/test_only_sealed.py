@@ -16,7 +16,7 @@ from rivven.errors import StorageFailed
 from rivven.log.sealed_traces import Traces
 from rivven.log.sealing import KeyUnavailable
 from rivven.security.keys.held_topics import CALLS_MAX
-from rivven.security.keys.key_store import open_key_store
+from rivven.security.keys.key_store import StoredTopic, open_key_store
 from rivven.security.keys.provider import KeyProviderError
 from rivven.security.keys.topic_keys import TopicKeys
 from rivven.testing.files import Fault, PowerCut
@@ -284,3 +284,30 @@ async def test_a_file_of_an_earlier_version_says_nothing(world: World) -> None:
     async with world.broker() as keys:
         await keys.prepare({TOPIC: ""})
         assert not keys.only_sealed(TOPIC) and keys.unmarked() == {TOPIC}
+
+
+@pytest.mark.parametrize("failures", [0, 2])
+async def test_switched_off_while_the_mark_is_written(world: World, failures: int) -> None:
+    """Who switches it off sees no mark yet; nothing plain would ever be begun if it stayed."""
+    world.on_disk.add(TOPIC)
+    async with world.broker() as keys:
+        await keys.prepare({TOPIC: ""})
+        loop, write = asyncio.get_running_loop(), world.store.write_topic
+        asked = asyncio.Event()
+
+        def writing(stored: StoredTopic) -> None:
+            if not asked.is_set():
+                assert stored.only_sealed
+                asyncio.run_coroutine_threadsafe(_switch_off(keys, asked), loop).result(5)
+                write(stored)
+                if failures:
+                    world.files.faults.append(Fault("rename", errno.ENOSPC, PATH, times=failures))
+            else:
+                write(stored)
+
+        world.store.write_topic = writing  # type: ignore[method-assign]
+        assert not await keys.mark_only_sealed(TOPIC)
+        assert keys.may_begin_plain(TOPIC) is (failures == 0)
+        world.resume.release()
+        await until(lambda: keys.may_begin_plain(TOPIC))
+        assert not stored_mark(world) and not keys.only_sealed(TOPIC)
