@@ -60,7 +60,9 @@ def read_cached(log: PartitionLog, loaded: LoadedLog, wanted: Wanted) -> ReadRes
                 segment, file.read_cached(SEGMENT_HEADER_BYTES, 0)
             ):
                 return None
-            reader = _reader(log.host, segment, file.read_cached, LOOP_BYTES_MAX, LOOP_FRAMES_MAX)
+            reader = _reader(
+                log.host, segment, file.read_cached, LOOP_BYTES_MAX, LOOP_FRAMES_MAX, LOOP_FRAMES_MAX
+            )
             found = reader(position, end, wanted, indexed)
         except IndexWrong:
             _distrust(log.host, loaded, segment)
@@ -150,7 +152,7 @@ def _read_from_disk(
             if end:
                 learn(host.cache, segment)
             # Reads what was asked for or one batch, whose memory the caller has budgeted.
-            reader = _reader(host, segment, read, max(1, end), THREAD_FRAMES_MAX)
+            reader = _reader(host, segment, read, max(1, end), THREAD_FRAMES_MAX, end)
             found = reader(start[0], end, wanted, start[1])
             if found is None:
                 raise BatchDamaged(start[0], f"the file ends before position {end}")
@@ -162,7 +164,9 @@ def _read_from_disk(
     return segments[-1], Found(None, 0), None
 
 
-def _reader(host: Host, segment: Segment, read: Reader, limit: int, frames_max: int) -> _Read:
+def _reader(
+    host: Host, segment: Segment, read: Reader, limit: int, frames_max: int, passed_max: int
+) -> _Read:
     """How the batches of this segment are read: (position, end, wanted, indexed) to what was found.
 
     Raises KeyUnavailable, FrameRefused.
@@ -176,7 +180,7 @@ def _reader(host: Host, segment: Segment, read: Reader, limit: int, frames_max: 
     seal = segment.seal or host.seal_of(sealed)
     start = segment.start
     return lambda position, end, wanted, indexed: read_frames(
-        read, max(position, start), end, wanted, limit, frames_max, seal, indexed
+        read, max(position, start), end, wanted, limit, frames_max, seal, indexed, passed_max=passed_max
     )
 
 

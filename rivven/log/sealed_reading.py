@@ -45,11 +45,16 @@ def read_frames(
     frames_max: int,
     seal: Seal,
     indexed: int = -1,
+    *,
+    passed_max: int,
 ) -> Found | None:
-    """Like `reading.read_batches`, with at most `frames_max` frames opened; the result is plain.
+    """Like `reading.read_batches`, with at most `frames_max` frames in the result, which is plain.
 
-    Raises BatchDamaged where no frame is or one does not open, IndexWrong when the index lied.
+    Frames on the way to the first are opened too, or a changed offset would make a reader pass over records
+    in silence; None when they are more than `passed_max`. Raises BatchDamaged where no frame is or one does
+    not open, IndexWrong when the index lied.
     """
+    passed = 0
     chunk_bytes = min(max(wanted.max_bytes, READ_BYTES_MIN), CHUNK_BYTES_MAX) + FRAME_OVERHEAD_BYTES
     while position + FRAME_CLEAR_BYTES <= end:
         chunk = read(min(chunk_bytes, end - position, limit), position)
@@ -61,15 +66,20 @@ def read_frames(
         at = 0
         while at + FRAME_CLEAR_BYTES <= len(chunk):
             _, last, size = _at(chunk, at, position)
-            if last >= wanted.offset:
-                if size - FRAME_OVERHEAD_BYTES > wanted.max_bytes and not wanted.at_least_one:
-                    return Found(wanted.nothing, position + at)
-                if at + size > len(chunk):
-                    whole = read(size, position + at) if size <= limit else None
-                    if whole is None or len(whole) < size:
-                        return None
-                    chunk, position, at = whole, position + at, 0
+            wants = last >= wanted.offset
+            if wants and size - FRAME_OVERHEAD_BYTES > wanted.max_bytes and not wanted.at_least_one:
+                return Found(wanted.nothing, position + at)
+            if at + size > len(chunk):
+                whole = read(size, position + at) if size <= limit else None
+                if whole is None or len(whole) < size:
+                    return None
+                chunk, position, at = whole, position + at, 0
+            if wants:
                 return _take(memoryview(chunk), at, position, wanted, frames_max, seal)
+            if passed == passed_max:
+                return None
+            open_at(seal, position + at, memoryview(chunk)[at : at + size])
+            passed += 1
             at += size
         position += at
     return Found(None, end)

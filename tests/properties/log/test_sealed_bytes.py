@@ -92,7 +92,9 @@ def test_reading_ends_in_batches_or_in_damage(changes: Edits, length: int, offse
 
     wanted = Wanted(offset, limit, 4, True)
     try:
-        found = read_frames(read, SEGMENT_HEADER_BYTES, len(content), wanted, 1 << 20, 100, SEAL)
+        found = read_frames(
+            read, SEGMENT_HEADER_BYTES, len(content), wanted, 1 << 20, 100, SEAL, passed_max=1 << 20
+        )
     except BatchDamaged:
         return
     if found is not None and found.result is not None:

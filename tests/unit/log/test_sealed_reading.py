@@ -56,12 +56,15 @@ def find(
     position: int = START,
     indexed: int = -1,
     chunk: int = 1 << 20,
+    passed_max: int = 100,
 ) -> Found | None:
     def read(size: int, at: int) -> Buffer:
         return memoryview(content)[at : at + min(size, max(chunk, 200))]
 
     wanted = Wanted(offset, max_bytes, upper_bound, at_least_one)
-    return read_frames(read, position, len(content), wanted, limit, frames_max, SEAL, indexed)
+    return read_frames(
+        read, position, len(content), wanted, limit, frames_max, SEAL, indexed, passed_max=passed_max
+    )
 
 
 def batches(found: Found | None) -> bytes:
@@ -210,3 +213,19 @@ def test_a_data_key_that_does_not_open_takes_the_partition_offline() -> None:
         with pytest.raises(RivvenError):
             b.read_all()
         assert not b.log.online
+
+
+def test_what_is_passed_over_is_opened_too() -> None:
+    """Else changed offsets, which are readable, would hide records from who begins to read right there."""
+    second = START + SIZES[0] + FRAME_OVERHEAD_BYTES
+    content = bytearray(CONTENT)
+    content[second + 16 : second + 24] = bytes(8)
+    assert batches(find(0, SIZES[0], content=bytes(content))) == BATCHES[0]
+    with pytest.raises(BatchDamaged, match="CRC-32C") as raised:
+        find(2, 1, content=bytes(content))
+    assert raised.value.position == second
+
+
+def test_no_more_is_passed_over_than_may_be_opened() -> None:
+    assert find(6, 1, passed_max=2) is None
+    assert batches(find(6, 1, passed_max=3)) == BATCHES[3]
