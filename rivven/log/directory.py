@@ -87,6 +87,8 @@ class LogDirectory:
         self._logs: dict[PartitionKey, PartitionLog] = {}
         self._present: set[str] = set(host.files.list(host.partitions_path))
         self._names = removal.Names(host.partitions_path)
+        self._half_removed: list[str] = []
+        """Partitions whose deletion an earlier process began."""
         self._space = FreeSpaceWatch(host, path)
 
     @classmethod
@@ -222,7 +224,8 @@ class LogDirectory:
         await removal.remove_partition(self._host, name)
 
     async def retain_only(self, known_ids: Iterable[UUID]) -> list[str]:
-        """Delete partitions of all other topics (a deletion that a crash interrupted); their names."""
+        """Delete partitions of all other topics (a deletion that a crash interrupted); their names, and those
+        of such that were out of sight already."""
         ids = set(known_ids)
         known = {str(topic_id) for topic_id in ids}
         strangers = sorted(name for name in self._present if name.rpartition("-")[0] not in known)
@@ -237,7 +240,7 @@ class LogDirectory:
                 continue  # not ours: somebody else's files stay
             _log.info("removing %s: its topic is gone", name)
             await self.delete_partition(*key)
-        return strangers
+        return strangers + [name for name in self._half_removed if name.rpartition("-")[0] not in known]
 
     async def _recover(self, logs: Sequence[PartitionLog]) -> None:
         """Open what a crash left, on one thread; a log that cannot be opened is offline."""
@@ -291,6 +294,7 @@ class LogDirectory:
         """Complete deletions that were interrupted."""
         for name in removal.leftovers(self._present):
             self._present.discard(name)
+            self._half_removed.append(name.removesuffix(removal.DELETED_SUFFIX))
             self._host.tidy(partial(removal.remove_tree, self.files, f"{self._host.partitions_path}/{name}"))
 
     # -- failing and ending ----------------------------------------------------------------------------------

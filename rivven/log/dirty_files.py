@@ -8,7 +8,10 @@ yet.
 
 from __future__ import annotations
 
+from functools import partial
+
 from rivven.log.committer import Syncing
+from rivven.log.descriptors import patiently
 from rivven.log.file_cache import FileCache
 from rivven.log.files import File
 from rivven.log.segment import Segment
@@ -33,7 +36,7 @@ class _Reopened:
         self._segment = segment
 
     def sync(self) -> None:
-        self._cache.get(self._segment.data).sync()
+        patiently(partial(self._cache.get, self._segment.data)).sync()
 
 
 class DirtyFiles:

@@ -14,6 +14,7 @@ from functools import partial
 
 from rivven.errors import StorageFailed
 from rivven.log.committer import SyncPlan
+from rivven.log.descriptors import patiently
 from rivven.log.files import Files
 from rivven.log.host import Host
 from rivven.log.waiting import round_end
@@ -91,7 +92,7 @@ def _rename_away(files: Files, parent: str, path: str) -> str | None:
     try:
         if files.exists(path):
             files.rename(path, path + DELETED_SUFFIX)
-        files.sync_directory(parent)
+        patiently(partial(files.sync_directory, parent))
     except OSError as error:
         return str(error)
     return None

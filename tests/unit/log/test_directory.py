@@ -200,6 +200,18 @@ def test_an_interrupted_deletion_is_completed_at_the_next_start() -> None:
         assert b.files.list(f"{ROOT}/partitions") == []
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_deletion_that_got_as_far_as_the_name_is_told_at_the_next_start(known: bool) -> None:
+    """Its keys may be there still: who destroys them has to hear of it."""
+    with broker() as b:
+        b.commit(batch_of(b"x"))
+        b.run(b.directory.delete_partition(TOPIC, 0))
+        files = b.stop(clean=False)
+    assert files.list(f"{ROOT}/partitions") == [f"{TOPIC}-0.deleted"], "the control: nobody has emptied it"
+    with broker(files=files) as b:
+        assert b.run(b.directory.retain_only({TOPIC} if known else {OTHER})) == [f"{TOPIC}-0"] * (not known)
+
+
 def test_only_known_topics_are_retained_when_asked() -> None:
     with broker() as b:
         b.open(0)

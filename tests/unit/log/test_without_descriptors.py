@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 
 import pytest
 
 from rivven.errors import StorageFailed
 from rivven.testing.files import Fault
-from tests.unit.log.harness import DIRECTORY, batch_of, broker
+from tests.unit.log.harness import DIRECTORY, LIMITS, ROOT, TOPIC, batch_of, broker
 from tests.unit.log.test_replacing import CONFIG, _filled, _prepare
 
 MORE_THAN_IS_TRIED_AT_ONCE = 100
@@ -70,3 +71,26 @@ def test_a_checkpoint_waits_and_nothing_is_offline() -> None:
         assert b.run(b.log.delete_records_before(1)) == 1
         assert b.files.faults == [], "it did not find one for a while"
         assert b.log.online and b.directory.online
+
+
+def test_a_file_that_has_to_be_opened_for_its_sync_waits() -> None:
+    """As more were dirty than may be kept open."""
+    with broker(limits=replace(LIMITS, open_files=0)) as b:
+        b.append(batch_of(b"a"))
+        b.log.host.cache.clear()
+        b.files.faults.append(Fault("open", errno.EMFILE, path=".log", times=MORE_THAN_IS_TRIED_AT_ONCE))
+        b.settle()
+        assert b.files.faults == [], "it did not find one for a while"
+        assert b.log.online and b.log.durable_end == 1
+
+
+def test_a_deletion_waits() -> None:
+    """Given up half-way, the next start would not know of whose keys to destroy."""
+    with broker() as b:
+        b.commit(batch_of(b"a"))
+        times = MORE_THAN_IS_TRIED_AT_ONCE
+        b.files.faults.append(Fault("sync_directory", errno.EMFILE, path=f"{ROOT}/partitions", times=times))
+        b.run(b.directory.delete_partition(TOPIC, 0))
+        assert b.files.faults == [], "it did not find one for a while"
+        b.settle()
+        assert b.files.list(f"{ROOT}/partitions") == []
