@@ -61,6 +61,7 @@ def guest_server(
 ) -> uvicorn.Server:
     """uvicorn with the application, loaded; call it on a thread. `options` are more settings of uvicorn's."""
     import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 
     # Its "started" and "finished" lines would pass for the broker's own, and its warnings are about what
     # strangers send: a line for each would be a way to fill the disk.
@@ -73,12 +74,21 @@ def guest_server(
         def capture_signals(self) -> Iterator[None]:
             yield
 
+    class Connection(H11Protocol):
+        """One of as many as there may be: uvicorn's own limit refuses requests, and holds connections that
+        make none for as long as they like, until the broker has no descriptor left."""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > connections_max:
+                transport.abort()
+
     settings: dict[str, Any] = {
         "log_config": None,
         "access_log": False,
         "lifespan": "off",
         "ws": "none",
-        "http": "h11",
+        "http": Connection,
         "interface": "asgi3",
         "limit_concurrency": connections_max,
         "timeout_keep_alive": keep_alive_s,

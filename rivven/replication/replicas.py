@@ -167,6 +167,8 @@ class Replicas:
             hosted = None
         if hosted is None:
             hosted = _HostedTopic(topic)
+        if hosted.version > topic.version:
+            return  # somebody with a newer view was faster: keys are waited for outside the lock
         config = topic_config(topic.configs, self._defaults)
         if hosted.partitions and hosted.version != topic.version:
             self._configure(hosted, config)

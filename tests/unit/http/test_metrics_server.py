@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 
 import pytest
 
 from rivven.config.values import Address
-from rivven.http.metrics_server import MetricsServer
+from rivven.http.metrics_server import CONNECTIONS_MAX, MetricsServer
 from rivven.telemetry import Metrics
 
 
@@ -107,3 +108,21 @@ async def test_an_open_connection_does_not_delay_the_end() -> None:
     await writer.drain()
     await asyncio.wait_for(server.stop(), 5)
     writer.close()
+
+
+async def test_connections_without_a_request_do_not_add_up(served: tuple[Broker, Metrics, Address]) -> None:
+    """Each would hold one of the broker's descriptors for as long as it likes."""
+    _, _, address = served
+    held = [await asyncio.open_connection(*address) for _ in range(CONNECTIONS_MAX + 8)]
+    for reader, _ in held[CONNECTIONS_MAX:]:
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(1), 5) == b""
+    assert not any(reader.at_eof() for reader, _ in held[:CONNECTIONS_MAX])
+    for _, writer in held:
+        writer.close()
+    deadline = asyncio.get_running_loop().time() + 5
+    while True:
+        with contextlib.suppress(ConnectionError, IndexError):
+            if (await ask(address, "/healthz"))[0] == 200:
+                break
+        assert asyncio.get_running_loop().time() < deadline

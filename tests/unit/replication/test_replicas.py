@@ -70,6 +70,17 @@ async def test_new_defaults_reach_topics_that_do_not_override_them(plane: DataPl
     assert found == {"plain": 99, "own": 7}
 
 
+async def test_a_view_that_comes_late_takes_nothing_back(plane: DataPlane) -> None:
+    """Or a topic that was switched off and on again could go on in plain."""
+    first = await plane.topic("t")
+    newest = dataclasses.replace(first, partitions=2, version=3, configs={"retention.ms": "3"})
+    await plane.run(plane.replicas.ensure(newest))
+    late = dataclasses.replace(first, version=2, configs={"retention.ms": "2"})
+    await plane.run(plane.replicas.ensure(late))
+    await plane.run(plane.replicas.sync_with(Image({"t": late})))
+    assert [one.log.config.retention_ms for one in plane.replicas.partitions_of("t")] == [3, 3]
+
+
 async def test_a_topic_the_disk_cannot_hold_fails_alone(
     plane: DataPlane, caplog: pytest.LogCaptureFixture
 ) -> None:
