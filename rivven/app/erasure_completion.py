@@ -55,6 +55,8 @@ class ErasureCompletion:
         self._clock = clock
         self._tasks = tasks
         self._looking = asyncio.Lock()
+        self._listed: asyncio.Task[None] | None = None
+        """The look that lists wait for: a slow provider must not make a queue of them."""
         self._looked_at: float | None = None
         self._problems: dict[str, str] = {}
         """Why a certificate is not complete and will not be by waiting, by its id."""
@@ -76,8 +78,10 @@ class ErasureCompletion:
         """Every certificate, after a look if the last one is not of this moment. Raises KeyProviderError."""
         now = self._clock.monotonic()
         if self._looked_at is None or now - self._looked_at >= LIST_SECONDS:
-            look = self._tasks.spawn(self.look(), "completion of erasures")
-            await asyncio.wait({look}, timeout=LIST_SECONDS)  # a slow provider: they are listed as they are
+            if self._listed is None or self._listed.done():
+                self._listed = self._tasks.spawn(self.look(), "completion of erasures")
+            # A slow provider: they are listed as they are.
+            await asyncio.wait({self._listed}, timeout=LIST_SECONDS)
         found = await asyncio.to_thread(self._files.certificates)
         return [replace(one, problem=self._problems.get(one.id, "")) for one in found]
 
@@ -126,7 +130,9 @@ class ErasureCompletion:
         """Sign and keep a second certificate, then forget the keys."""
         made = uuid.uuid4().hex
         first = await asyncio.to_thread(self._files.read_certificate, certificate_id)
-        content = await asyncio.to_thread(self._signing.completion, first or b"", made, self._clock.now_ms())
+        content = await asyncio.to_thread(
+            self._signing.completion, first or b"", made, self._clock.now_ms(), keks
+        )
         await asyncio.to_thread(self._files.write_certificate, made, content)
         await asyncio.to_thread(self._files.forget_keks, keks)
         self.pending -= 1

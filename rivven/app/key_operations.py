@@ -106,7 +106,9 @@ class KeyOperations:
 
     async def start(self) -> None:
         """Go on with the erasure that a crash interrupted. Raises KeyProviderError for an unreadable one."""
-        await asyncio.to_thread(self._files.forget_plain, set(self._metadata.image.topics_by_id))
+        # An older copy of the data directory may lack topics: what has keys is not forgotten either.
+        here = {*self._metadata.image.topics_by_id, *self._topic_keys.stored()}
+        await asyncio.to_thread(self._files.forget_plain, here)
         await self._shredding.start()
         self._tasks.spawn(self.age.follow(), "age of keys")
         self._tasks.spawn(self.completion.follow(), "completion of erasures")
@@ -172,8 +174,8 @@ class KeyOperations:
         if not self._metadata.topic_config(found).encryption_enabled:
             raise KeyOperationRefused(f"{topic} is not encrypted: set its encryption.enabled to true first")
         with self._alone("the start of a re-encryption"):
+            await self._note_plain(found)  # there may be new ones since it was asked for first
             if found.topic_id not in self._topic_keys.rewriting():
-                await self._note_plain(found)
                 await self._topic_keys.renew(found.topic_id)
             one = await self._reencryptor.request(found.topic_id)
         return _shown(found, one.done_bytes, one.left_bytes, one.finished, one.problem)

@@ -54,7 +54,7 @@ class SecretRotation:
 
     async def _rotate_token_hash(self) -> RotatedSecret:
         secret = await asyncio.to_thread(self._secrets.load, TOKEN_HASH)
-        if secret is None or TokenHashKeys(secret).key_ids != self._keys.key_ids:
+        if secret is None or not self._is_loaded(secret):
             raise RivvenError(
                 "the token-hash key is not the one that was loaded: restart the broker first",
                 ErrorCode.POLICY_VIOLATION,
@@ -73,6 +73,12 @@ class SecretRotation:
         await asyncio.to_thread(self._secrets.rotate, TOKEN_HASH, lambda: made)
         self._keys.replace(made)
         return RotatedSecret(TOKEN_HASH, self._keys.key_id, len(self._keys.key_ids) - 1)
+
+    def _is_loaded(self, secret: bytes) -> bool:
+        try:
+            return TokenHashKeys(secret).key_ids == self._keys.key_ids
+        except ValueError:
+            return False
 
     def _used(self) -> set[str]:
         """The keys under which a secret is stored that still proves something."""

@@ -305,13 +305,18 @@ class TestRights:
         ("POST", "/v1/keys/reencrypt"),
         ("POST", "/v1/keys/shred"),
         ("POST", "/v1/keys/signing/erasure/rotate"),
+        ("POST", "/v1/keys/secrets/token-hash/rotate"),
+        ("POST", "/v1/keys/secrets/scram-decoy/rotate"),
+        ("POST", "/v1/keys/start-over"),
+        ("GET", "/v1/keys/certificates"),
+        ("GET", "/v1/keys/signing/audit"),
     )
 
     def test_nobody_else(self, broker: ShippedBroker, user: Account, keys: KeysCommand, topic: str) -> None:
         web = web_of(broker).as_user(user)
         before = keys.current_kek()
         for method, path in self.PATHS:
-            body = {"topic": topic} if path.endswith(("reencrypt", "shred")) else {}
+            body = {"topic": topic} if path.endswith(("reencrypt", "shred", "start-over")) else {}
             answer = web.get(path) if method == "GET" else web.post(path, body)
             assert answer.status == 403, path
         assert keys.current_kek() == before

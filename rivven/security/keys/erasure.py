@@ -165,7 +165,12 @@ def with_formerly_plain(
     """The partition with what is known to have been in plain, without what still is."""
     present = {one.base_offset for one in partition.segments if one.topic_key_id is None}
     rewritten = tuple(one for one in known if one.base_offset not in present)
-    return replace(partition, formerly_plain=rewritten, formerly_plain_more=more)
+    return replace(
+        partition,
+        plaintext_history=partition.plaintext_history or bool(rewritten) or more > 0,
+        formerly_plain=rewritten,
+        formerly_plain_more=more,
+    )
 
 
 def bounded(partitions: Iterable[ErasedPartition]) -> tuple[ErasedPartition, ...]:

@@ -110,7 +110,7 @@ class ErasureFiles:
         for entry in self.certificates():
             if entry.state == PENDING and not entry.completed_by:
                 fields = self._fields(entry.id)
-                if fields is not None and _names_keks(fields):
+                if fields is not None and _names_keks(fields) and fields.get("certificate_id") == entry.id:
                     found[entry.id] = fields
         return found
 
@@ -134,7 +134,7 @@ class ErasureFiles:
         try:
             fields: dict[str, Any] = json.loads(self.read_certificate(certificate_id) or b"")
             needed = (fields["topic"]["name"], fields["state"], fields["finished_at"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
         return fields if all(isinstance(one, str) for one in needed) else None
 
@@ -187,8 +187,9 @@ class ErasureFiles:
         """Remove the lists of all topics but these. Raises KeyProviderError."""
         with disk_failures(self._plain):
             names = self._files.list(self._plain) if self._files.exists(self._plain) else []
+        kept = {str(one) for one in besides}
         for name in names:
-            if name.removesuffix(".tmp") not in {str(one) for one in besides}:
+            if name.removesuffix(".tmp") not in kept:
                 key_file.remove(self._files, f"{self._plain}/{name}")
 
     # -- KEKs once used --------------------------------------------------------------------------------------

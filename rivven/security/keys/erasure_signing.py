@@ -5,7 +5,8 @@ Driver; blocks. The private half is in memory only while something is signed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from rivven.security.keys.erasure import Erasure
@@ -28,34 +29,44 @@ _SEED_BYTES = 32
 
 
 class ErasureSigning:
-    """Signs with the present key, which is made at the first use. Raises KeyProviderError."""
+    """Signs with the present key, which is made at the first use. Safe to use from several threads. Raises
+    KeyProviderError."""
 
     def __init__(self, kept: Secrets, entropy: Callable[[int], bytes]) -> None:
         self._secrets = kept
         self._entropy = entropy
+        self._lock = threading.Lock()
+        """Two first uses at once would make two keys, over one temporary file."""
 
     def certificate(self, erasure: Erasure) -> bytes:
         """The signed certificate of a finished erasure; its public key is kept before it is given away."""
-        key = _private(self._secrets.load_or_create(ERASURE_SIGNING, self._seed))
-        return certificate_of(erasure, self._publish(key).key_id, key.sign)
+        key, key_id = self._present()
+        return certificate_of(erasure, key_id, key.sign)
 
-    def completion(self, pending: bytes, certificate_id: str, completed_ms: int) -> bytes:
-        """The signed certificate that completes a pending one of ours. Raises CertificateRefused for one that
-        no key of this key store has signed: what is not proved is not signed again."""
+    def completion(
+        self, pending: bytes, certificate_id: str, completed_ms: int, destroyed: Collection[str]
+    ) -> bytes:
+        """The signed certificate that completes a pending one of ours, all of whose keys are among the
+        `destroyed`. Raises CertificateRefused for one that no key of this key store has signed: what is not
+        proved is not signed again."""
         signed_with = signing_key_of(pending)
-        pem = next((one.pem for one in self.public_keys() if one.key_id == signed_with), None)
+        pem = self._secrets.public.all(ERASURE_SIGNING).get(signed_with)
         if pem is None:
             raise CertificateRefused(f"it was signed with key {signed_with[:80]}, which is not kept here")
-        fields = verify(pending, pem.encode("ascii")).fields
+        fields = verify(pending, pem).fields
         if fields["state"] != PENDING:
             raise CertificateRefused("it is not pending")
-        key = _private(self._secrets.load_or_create(ERASURE_SIGNING, self._seed))
-        return completion_of(fields, certificate_id, completed_ms, self._publish(key).key_id, key.sign)
+        waiting = {one["key_id"] for one in fields["key_encryption_keys"] if not one["destroyed"]}
+        if not waiting <= set(destroyed):
+            raise CertificateRefused("it names other keys than those that are destroyed")
+        key, key_id = self._present()
+        return completion_of(fields, certificate_id, completed_ms, key_id, key.sign)
 
     def public_keys(self) -> list[PublicKey]:
         """The present key first, then those before it."""
-        current = self._publish(_private(self._secrets.load_or_create(ERASURE_SIGNING, self._seed)))
-        old = sorted(self._secrets.public.all(ERASURE_SIGNING).items())
+        with self._lock:
+            current = self._publish(self._load())
+            old = sorted(self._secrets.public.all(ERASURE_SIGNING).items())
         return [
             current,
             *(PublicKey(one, pem.decode("ascii"), False) for one, pem in old if one != current.key_id),
@@ -63,8 +74,18 @@ class ErasureSigning:
 
     def rotate(self) -> PublicKey:
         """Sign with another key from now on; the public half of the old one stays."""
-        self.public_keys()
-        return self._publish(_private(self._secrets.rotate(ERASURE_SIGNING, self._seed)))
+        with self._lock:
+            self._publish(self._load())
+            return self._publish(_private(self._secrets.rotate(ERASURE_SIGNING, self._seed)))
+
+    def _present(self) -> tuple[Ed25519PrivateKey, str]:
+        """The key to sign with, and its id; its public half is kept before anything is signed."""
+        with self._lock:
+            key = self._load()
+            return key, self._publish(key).key_id
+
+    def _load(self) -> Ed25519PrivateKey:
+        return _private(self._secrets.load_or_create(ERASURE_SIGNING, self._seed))
 
     def _publish(self, key: Ed25519PrivateKey) -> PublicKey:
         from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat

@@ -58,6 +58,10 @@ _SUFFIX_BYTES: Final = 4
 Entropy = Callable[[int], bytes]
 
 
+class KeyringAway(KeyGone):
+    """There is no keyring, which says nothing about the keys in it."""
+
+
 class KeyringFile:
     """A `KeyProvider` and its lifecycle over one file. Safe to use from several threads."""
 
@@ -124,12 +128,12 @@ class KeyringFile:
         return made.key_id
 
     def destroy(self, key_id: str) -> Destruction:
-        with self._changing(erase=True) as keyring:
+        with self._not_away(), self._changing(erase=True) as keyring:
             keyring.destroy(key_id)
         return Destruction(complete=True)
 
     def state(self, key_id: str) -> KekState:
-        with self._reading() as keyring:
+        with self._not_away(), self._reading() as keyring:
             kek = keyring.find(key_id)
             if kek is None:
                 raise KeyGone(f"{self._path}: has no key {key_id}")
@@ -180,6 +184,14 @@ class KeyringFile:
                 raise
 
     @contextmanager
+    def _not_away(self) -> Iterator[None]:
+        """A missing file is an outage here: "gone" would be taken for the destruction of a key."""
+        try:
+            yield
+        except KeyringAway as error:
+            raise ProviderUnavailable(str(error)) from None
+
+    @contextmanager
     def _exclusively(self) -> Iterator[None]:
         with disk_failures(self._path):
             lock = self._files.lock(f"{self._path}.lock")
@@ -193,7 +205,7 @@ class KeyringFile:
     def _load(self) -> Keyring:
         found = key_file.read(self._files, self._path, MAGIC, "keyring")
         if found is None:
-            raise KeyGone(
+            raise KeyringAway(
                 f"{self._path}: there is no keyring; restore it, or make the first one with: rivven keys init"
             )
         flags, payload = found

@@ -178,7 +178,7 @@ class KmsProvider:
     def destroy(self, key_id: str) -> Destruction:
         """Schedule the deletion, which the service carries out after `deletion_days`; until then it can be
         undone. Once it is carried out the answer is KeyGone."""
-        current = self.current_id("")
+        current = self._reference()
         if key_id == current:
             raise KeyRefused(f"{key_id} is the current key: rotate first")
         self._check_ours(key_id, current)
@@ -195,7 +195,7 @@ class KmsProvider:
 
     def state(self, key_id: str) -> KekState:
         """A key the service does not know any more was destroyed, if it is one the service would know."""
-        self._check_ours(key_id, self.current_id(""))
+        self._check_ours(key_id, self._reference())
         try:
             return _state(self._metadata(key_id))
         except KeyGone:
@@ -249,6 +249,14 @@ class KmsProvider:
         if not isinstance(arn, str) or len(arn) > KEY_ID_CHARACTERS_MAX or ARN.match(arn) is None:
             raise ProviderUnavailable("the service does not answer with the ARN of a key")
         return arn
+
+    def _reference(self) -> str:
+        """The default key, beside which another can be said to be gone. Raises KeyProviderError, but not
+        KeyGone: that this one is gone is no word about another."""
+        try:
+            return self.current_id("")
+        except KeyGone as error:
+            raise KeyRefused(str(error)) from None
 
     def _check_ours(self, key_id: str, current: str) -> None:
         """Refuse keys an answer "not found" would prove nothing about. `current` is one that is found."""

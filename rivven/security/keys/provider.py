@@ -112,7 +112,8 @@ class KeyLifecycle(Protocol):
         ...
 
     def destroy(self, key_id: str) -> Destruction:
-        """Destroy a KEK for ever, or ask again how far that is. Never the current one: KeyRefused."""
+        """Destroy a KEK for ever, or ask again how far that is. Never the current one: KeyRefused. KeyGone is
+        taken for its destruction, and so not raised where it may merely not be seen."""
         ...
 
     def state(self, key_id: str) -> KekState:

@@ -165,17 +165,23 @@ class Shredder:
             try:
                 current = await asyncio.to_thread(self._provider.current_id, name)
             except KeyGone:
+                if self._needed(erasure, name):
+                    raise  # as while a keyring is away: what it wraps could never be moved
                 continue  # a former name: its KEKs are destroyed as far as they are still there
             if current not in erasure.old_ids:
                 continue  # made before a crash, or since by somebody else
             try:
                 fresh = await asyncio.to_thread(self._provider.rotate, name)
             except KeyRefused:
-                if self._wrappings.kek_ids(erasure.topic_id) & erasure.ids_of(name):
+                if self._needed(erasure, name):
                     raise
                 continue  # nothing else is under a key that has no successor, as one named by its ARN
             if fresh in erasure.old_ids:
                 raise StillInUse(f"the provider made no new key of {name or 'the default'}: {fresh} is old")
+
+    def _needed(self, erasure: Erasure, name: str) -> bool:
+        """Whether an old KEK of a named key wraps something besides the topic's keys."""
+        return bool(self._wrappings.kek_ids(erasure.topic_id) & erasure.ids_of(name))
 
     async def _rewrap(self, _erasure: Erasure) -> None:
         await self._wrappings.rewrap()

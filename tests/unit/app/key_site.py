@@ -34,6 +34,7 @@ class Topics:
         self.plain = False
         self.segment_keys: str | None = None
         """What its segment is sealed under, if not by `plain`."""
+        self.end = 9
         self.strange = False
         """Its newest segment is sealed under a key that nobody has."""
 
@@ -41,11 +42,8 @@ class Topics:
         self.image.topics = {name: one for name, one in self.image.topics.items() if one.topic_id != topic_id}
 
     async def partitions(self, topic: Any) -> list[ErasedPartition]:
-        return [
-            partition_of(
-                0, self.plain, [ErasedSegment(0, 9, 90, self.segment_keys or (None if self.plain else "aa"))]
-            )
-        ]
+        key = self.segment_keys or (None if self.plain else "aa")
+        return [partition_of(0, self.plain, [ErasedSegment(0, self.end, 90, key)])]
 
     async def begin_segments(self, topic: Any, known: Collection[bytes], now_ms: int) -> int:
         return int(self.strange)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ def destroyed(site: Site) -> None:
 
 
 async def listed(site: Site, operations: KeyOperations) -> Sequence[CertificateEntry]:
-    site.world.clock.ms += int(erasure_completion.LIST_SECONDS * 1000)
+    site.world.clock.ms += int(erasure_completion.LIST_SECONDS * 1000) + 1
     return await operations.certificates()
 
 
@@ -102,6 +103,26 @@ async def test_a_provider_that_does_not_answer_is_asked_at_the_next_look(site: S
         assert entry.problem == "DescribeKey: AccessDenied"
         site.fails()
         assert len(await listed(site, operations)) == 2
+
+
+async def test_lists_during_a_slow_look_begin_no_other(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with site.process() as operations:
+        await shredded(operations)
+        await operations.completion.look()
+        monkeypatch.setattr(erasure_completion, "LIST_SECONDS", 0.001)
+        answer = threading.Event()
+        site.world.provider.failure = lambda call, _use: (
+            ProviderUnavailable("late") if call == "state" and answer.wait(30) else None
+        )
+        before = site.world.provider.calls["state"]
+        try:
+            for _ in range(5):
+                [entry] = await listed(site, operations)
+                assert entry.state == "pending"
+        finally:
+            answer.set()
+        await operations.completion.look()  # behind all that was begun
+        assert site.world.provider.calls["state"] - before == 2
 
 
 async def test_what_is_not_ours_is_not_signed(site: Site) -> None:

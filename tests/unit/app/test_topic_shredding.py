@@ -218,9 +218,29 @@ class TestPlaintextHistory:
             [listed] = part["formerly_plain"]
             assert (listed["base_offset"], listed["end_offset"], listed["stored_bytes"]) == (0, 9, 90)
             assert (part["plaintext_history"], part["formerly_plain_more"]) == (True, 0)
-            site.image.topics_by_id.pop(ORDERS)
+            site.image.topics_by_id.clear()
             await operations.start()
             assert site.world.files.list("/data-keys/plain") == []
+
+    async def test_a_topic_that_is_not_here_and_has_keys_keeps_its_list(self, site: Site) -> None:
+        """As with an older copy of the data directory."""
+        site.topics.plain = True
+        async with site.process() as operations:
+            await operations.reencrypt("orders")
+            site.image.topics_by_id.clear()
+            await operations.start()
+            assert site.world.files.list("/data-keys/plain") == [str(ORDERS)]
+
+    async def test_what_is_in_plain_when_it_is_asked_for_again_is_listed_too(self, site: Site) -> None:
+        site.topics.plain = True
+        async with site.process() as operations:
+            await operations.reencrypt("orders")
+            await site.keys.set_rewriting(ORDERS, True)
+            site.topics.end = 12
+            await operations.reencrypt("orders")  # the first one is not finished
+            site.topics.segment_keys = "bb"
+            with pytest.raises(PlaintextHistory, match=r"offsets 0: 0 to 8, 0: 0 to 11\)"):
+                await operations.shred("orders", "user:a", accept_plaintext=False)
 
     async def test_what_is_in_plain_still_is_listed_as_such(self, site: Site) -> None:
         site.topics.plain = True

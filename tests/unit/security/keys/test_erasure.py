@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from rivven.security.keys.erasure import (
     SEGMENTS_LISTED_MAX,
     ErasedSegment,
+    FormerlyPlain,
     MalformedErasure,
     Step,
     bounded,
     decode,
     encode,
     partition_of,
+    with_formerly_plain,
 )
 from rivven.security.keys.key_file import KEY_FILE_BYTES_MAX
 from tests.unit.security.keys.erasure_samples import an_erasure
@@ -29,6 +31,13 @@ def test_a_record_comes_back_as_it_was(step: Step) -> None:
     erasure = replace(an_erasure("k1", "k2", plaintext=True), step=step, topic="bestellungen-ü")
     erasure = erasure.with_destroyed("k2", 1_800_000_000_000)
     assert decode(json.loads(json.dumps(encode(erasure)))) == erasure
+
+
+def test_a_partition_with_segments_once_in_plain_has_a_plaintext_history() -> None:
+    sealed = partition_of(0, False, [ErasedSegment(0, 9, 90, "aa")])
+    assert not with_formerly_plain(sealed, (), 0).plaintext_history
+    assert with_formerly_plain(sealed, [FormerlyPlain(0, 9, 90, 1)], 0).plaintext_history
+    assert with_formerly_plain(sealed, (), 1).plaintext_history
 
 
 def test_what_is_pending_is_the_last_of_all() -> None:

@@ -43,6 +43,7 @@ def test_certificates(kept: ErasureFiles, tmp_path: Path) -> None:
     kept.write_certificate(ID, content)
     (tmp_path / "keys" / "certificates" / "note.json").write_text("{}")
     (tmp_path / "keys" / "certificates" / "note.json").chmod(0o600)
+    kept.write_certificate("0b" * 16, b"[" * 100_000)
     [entry] = kept.certificates()
     assert (entry.id, entry.topic, entry.state) == (ID, "orders", "complete")
     assert kept.read_certificate(ID) == content
@@ -50,6 +51,7 @@ def test_certificates(kept: ErasureFiles, tmp_path: Path) -> None:
 
 def test_a_pending_certificate_waits_until_another_names_it(kept: ErasureFiles) -> None:
     fields: dict[str, Any] = {
+        "certificate_id": ID,
         "topic": {"name": "orders"},
         "state": "pending",
         "pending_until": "2026-01-08T00:00:00.000Z",
@@ -58,11 +60,12 @@ def test_a_pending_certificate_waits_until_another_names_it(kept: ErasureFiles) 
     }
     kept.write_certificate(ID, json.dumps(fields).encode())
     kept.write_certificate("0b" * 16, json.dumps(fields | {"key_encryption_keys": [{}]}).encode())
+    kept.write_certificate("0d" * 16, json.dumps(fields).encode())  # a copy would be completed for ever
     assert kept.pending_certificates() == {ID: fields}
     more = {"state": "complete", "completes": ID, "completed_at": "2026-01-09T00:00:00.000Z"}
     kept.write_certificate("0c" * 16, json.dumps(fields | more).encode())
     assert kept.pending_certificates() == {}
-    first, _, second = kept.certificates()
+    first, _, second, _ = kept.certificates()
     assert (first.state, first.completed_by) == ("pending", second.id)
     assert (second.state, second.completes, second.finished_at) == ("complete", ID, more["completed_at"])
 

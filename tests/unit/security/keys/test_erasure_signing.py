@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def test_a_pending_certificate_is_completed_by_one_that_names_it(tmp_path: Path)
     first = signing(tmp_path).certificate(PENDING)
     old = verify(first, signing(tmp_path).public_keys()[0].pem.encode()).fields
     new = signing(tmp_path).rotate()  # the first one was signed with an older key
-    content = signing(tmp_path).completion(first, "22" * 16, 1_700_700_000_000)
+    content = signing(tmp_path).completion(first, "22" * 16, 1_700_700_000_000, ["k2"])
     fields = verify(content, new.pem.encode()).fields
     assert (fields["state"], fields["pending_until"]) == ("complete", None)
     assert (fields["certificate_id"], fields["completes"]) == ("22" * 16, old["certificate_id"])
@@ -72,11 +73,26 @@ def test_only_what_was_signed_here_and_is_pending_is_completed(tmp_path: Path) -
         (forged, "was changed"),
         (signing(tmp_path / "theirs").certificate(PENDING), "not kept here"),
         (ours.certificate(FINISHED), "not pending"),
-        (ours.completion(first, "22" * 16, 1), "not pending"),
+        (ours.completion(first, "22" * 16, 1, ["k2"]), "not pending"),
         (b"", "not JSON"),
     ):
         with pytest.raises(CertificateRefused, match=reason):
-            ours.completion(content, "33" * 16, 2)
+            ours.completion(content, "33" * 16, 2, ["k2"])
+
+
+def test_one_that_names_a_key_which_is_not_destroyed_is_not_completed(tmp_path: Path) -> None:
+    ours = signing(tmp_path)
+    first = ours.certificate(PENDING)
+    with pytest.raises(CertificateRefused, match="other keys"):
+        ours.completion(first, "22" * 16, 1, ["k1", "k3"])
+
+
+def test_first_uses_at_once_make_one_key(tmp_path: Path) -> None:
+    made = signing(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: made.public_keys(), range(8)))
+    [kept] = signing(tmp_path).public_keys()
+    assert [one for keys in found for one in keys] == [kept] * 8
 
 
 def test_the_private_half_is_only_where_secrets_are(tmp_path: Path) -> None:

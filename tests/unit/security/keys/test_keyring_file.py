@@ -107,6 +107,21 @@ def test_a_missing_keyring_says_how_to_make_one() -> None:
         on_disk(CrashFiles()).current_id("")
 
 
+def test_that_the_keyring_is_away_is_no_proof_of_a_destruction() -> None:
+    files = CrashFiles()
+    provider = on_disk(files)
+    provider.create()
+    old = provider.current_id("")
+    provider.rotate("")
+    files.rename("/keyring", "/elsewhere")
+    for ask in (provider.destroy, provider.state):
+        with pytest.raises(ProviderUnavailable, match="there is no keyring"):
+            ask(old)
+    files.rename("/elsewhere", "/keyring")
+    assert provider.state(old) == "enabled"
+    assert provider.destroy(old).complete and provider.state(old) == "destroyed"
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

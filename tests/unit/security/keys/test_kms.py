@@ -280,6 +280,15 @@ def test_what_another_alias_points_at_is_not_destroyed(kms: ScriptedKms, provide
     assert own.state == "Enabled"
 
 
+def test_an_alias_that_is_gone_is_no_proof_of_a_destruction(kms: ScriptedKms, provider: KmsProvider) -> None:
+    old = provider.current_id("")
+    del kms.aliases[ScriptedKms.ALIAS]
+    for ask in (provider.destroy, provider.state):
+        with pytest.raises(KeyRefused, match="there is no such key"):
+            ask(old)
+    assert kms.keys[old].state == "Enabled"
+
+
 @pytest.mark.parametrize(
     ("key_id", "why"),
     [

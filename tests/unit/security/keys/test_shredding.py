@@ -327,6 +327,20 @@ async def test_a_former_name_that_is_gone_at_the_provider_needs_no_new_key() -> 
     assert world.keks == {"k1": "gone", "k2": "gone"}
 
 
+async def test_a_name_that_is_away_while_it_wraps_what_is_needed_stops_it_before_anything_happens() -> None:
+    """As a keyring that is not mounted: without a fresh KEK the old one could never be left."""
+    world = World()
+
+    def away(key: str) -> str:
+        raise KeyGone("there is no keyring")
+
+    world.current_id = away  # type: ignore[method-assign]
+    with pytest.raises(KeyGone, match="no keyring"):
+        await world.whole()
+    assert (world.record, world.topics) == (None, {TOPIC_ID, KEEPER})
+    assert world.keks == {"k1": "alive", "k2": "alive"}
+
+
 def refusing(key: str) -> str:
     raise KeyRefused("a key without a name has no successor")
 
