@@ -1,6 +1,7 @@
 """Deciding about ACL rules, and which rules a filter matches (KIP-11, KIP-290). Pure.
 
-A rule that could never match anything is refused: it would look like protection and be none.
+A rule that no resource could ever be meant by (a wildcard of groups as principal) is refused: it would look
+like protection and be none. What Kafka stores although it matches nothing is stored, and doubted.
 """
 
 from __future__ import annotations
@@ -126,6 +127,8 @@ def doubt_about(binding: AclBinding) -> str:
     Kafka stores such rules, so they are not refused; who wrote one meant something else.
     """
     name, kind = binding.resource_name, binding.resource_type
+    if name == WILDCARD and binding.pattern_type is PatternType.PREFIXED:
+        return "prefixed '*' matches names that begin with '*' alone; every name is the literal '*'"
     if kind is not ResourceType.TOPIC or name == WILDCARD or name_problem(name) is None:
         return ""
     if name.endswith(WILDCARD) and binding.pattern_type is PatternType.LITERAL:
@@ -137,13 +140,12 @@ def _check_resource(binding: AclBinding) -> None:
     name = binding.resource_name
     if not 0 < len(name) <= NAME_CHARACTERS_MAX:
         raise InvalidRequest(f"the resource name must have 1 to {NAME_CHARACTERS_MAX} characters")
+    if binding.resource_type is not ResourceType.CLUSTER:
+        return
     if binding.pattern_type is PatternType.PREFIXED:
-        if name == WILDCARD:
-            raise InvalidRequest("prefixed '*' matches only names that begin with '*': use literal '*'")
-    elif binding.resource_type is ResourceType.CLUSTER and name != CLUSTER_NAME:
-        raise InvalidRequest(f"the cluster's only name is {CLUSTER_NAME}")
-    if binding.resource_type is ResourceType.CLUSTER and binding.pattern_type is PatternType.PREFIXED:
         raise InvalidRequest("a rule about the cluster is literal")
+    if name != CLUSTER_NAME:
+        raise InvalidRequest(f"the cluster's only name is {CLUSTER_NAME}")
 
 
 def _check_principal(principal: str) -> None:

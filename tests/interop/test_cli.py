@@ -13,6 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from tests.shipped.broker import RIVVEN, ShippedBroker
 from tests.shipped.connection import Connection
@@ -270,6 +278,50 @@ def test_rules_decide_and_can_be_listed_and_removed(
     eve.ok("produce", topic, "x", "--partition", "0")
     assert len(cli.json("acl", "remove", "--principal", "user:cli-eve", "--yes")) == 2
     assert cli.json("acl", "remove", "--principal", "user:cli-eve", "--yes") == []
+
+
+def test_a_rule_that_never_matches_is_stored_with_a_warning(cli: Cli, broker: ShippedBroker) -> None:
+    who = ["--principal", "user:cli-nobody"]
+    rule = ["--resource", "topic:orders-*", "--pattern", "literal", "--action", "consume", "--allow"]
+    done = cli("acl", "add", *who, *rule)
+    assert done.returncode == 0
+    assert "warning: no topic can be called 'orders-*'" in done.stderr
+    assert "a rule for User:cli-nobody will never match" in broker.tail()
+    assert cli.json("acl", "remove", *who, "--yes"), "it was stored"
+
+
+def test_a_prefix_that_is_a_star_is_stored_with_a_warning_as_kafka_stores_it(
+    cli: Cli, broker: ShippedBroker
+) -> None:
+    """From Kafka's own tools and other clients; our command says right away that it means nothing."""
+    binding = AclBinding(
+        ResourceType.TOPIC,
+        "*",
+        ResourcePatternType.PREFIXED,
+        "User:cli-star",
+        "*",
+        AclOperation.READ,
+        AclPermissionType.ALLOW,
+    )
+    [stored] = AdminClient(broker.connection().librdkafka()).create_acls([binding]).values()
+    stored.result(10)
+    assert "a rule for User:cli-star will never match: prefixed '*'" in broker.tail()
+    who = ["--principal", "user:cli-star"]
+    assert [one["pattern"] for one in cli.json("acl", "list", *who)] == ["prefixed"]
+    assert "matches nothing" in cli.refused(
+        2,
+        "acl",
+        "add",
+        *who,
+        "--resource",
+        "topic:*",
+        "--pattern",
+        "prefixed",
+        "--action",
+        "consume",
+        "--allow",
+    )
+    assert len(cli.json("acl", "remove", *who, "--yes")) == 1
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,6 @@ def test_rules_are_added_once_and_change_the_version(machine: MetadataMachine) -
         {"permission": Permission.UNKNOWN},
         {"resource_name": ""},
         {"resource_name": "x" * 1025},
-        {"resource_name": "*", "pattern_type": PatternType.PREFIXED},
         {"resource_type": ResourceType.CLUSTER, "resource_name": "my-cluster"},
         {
             "resource_type": ResourceType.CLUSTER,
@@ -161,9 +160,22 @@ def test_deletion_reports_what_each_filter_matched_and_removes_once(machine: Met
         ({"resource_name": "a b"}, "no topic's name"),
         ({"resource_name": "x" * 250}, "no topic's name"),
         ({"resource_name": "a*", "pattern_type": PatternType.PREFIXED}, "no topic's name"),
+        ({"resource_name": "*", "pattern_type": PatternType.PREFIXED}, "the literal '*'"),
+        (
+            {
+                "resource_type": ResourceType.GROUP,
+                "resource_name": "*",
+                "pattern_type": PatternType.PREFIXED,
+            },
+            "the literal '*'",
+        ),
     ],
 )
-def test_rules_that_fit_nothing_are_doubted(change: dict[str, object], doubt: str) -> None:
+def test_rules_that_fit_nothing_are_doubted(
+    machine: MetadataMachine, change: dict[str, object], doubt: str
+) -> None:
+    replies, _ = do(machine, CreateAcls((replace(RULE, **change),)))  # type: ignore[arg-type]
+    assert replies == [None], "stored all the same, as Kafka does"
     found = doubt_about(replace(RULE, **change))  # type: ignore[arg-type]
     assert doubt in found
     assert bool(doubt) == bool(found)
