@@ -303,7 +303,8 @@ def test_a_prefix_that_is_a_star_is_stored_with_a_warning_as_kafka_stores_it(
         AclOperation.READ,
         AclPermissionType.ALLOW,
     )
-    [stored] = AdminClient(broker.connection().librdkafka()).create_acls([binding]).values()
+    admin = AdminClient(broker.connection().librdkafka())
+    [stored] = admin.create_acls([binding]).values()
     stored.result(10)
     assert "a rule for User:cli-star will never match: prefixed '*'" in broker.tail()
     who = ["--principal", "user:cli-star"]
