@@ -8,6 +8,7 @@ Usage: python -m benches.idle_loop; it ends with its standard input and prints p
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 
@@ -38,7 +39,8 @@ async def _measure() -> None:
     stalls.start()
     await asyncio.to_thread(sys.stdin.read)
     stalls.stop()
-    print(stalls.p999(), stalls.longest)
+    with contextlib.suppress(BrokenPipeError):  # nobody asked
+        print(stalls.p999(), stalls.longest, flush=True)
 
 
 if __name__ == "__main__":
