@@ -24,7 +24,7 @@ run:  ## start a secure broker on 127.0.0.1:9092 in the foreground; data and cli
 	@$(PYTHON) tools/environment.py run
 	@exec $(BIN)/rivven server --dev $(ARGS)
 
-test:  ## the whole test suite (thirteen minutes on two cores); ends with the list of skips
+test:  ## the whole test suite (eleven minutes on two cores); ends with the list of skips
 	@$(PYTHON) tools/environment.py dev
 	$(PYTEST) $(PARALLEL) -m "not nightly"
 
