@@ -102,7 +102,6 @@ async def test_rules_of_users_and_tokens(world: World) -> None:
         {"permission_type": 1},
         {"permission_type": 9},
         {"name": ""},
-        {"name": "*", "resource_pattern_type": 4},
         {"principal": "nobody"},
         {"host": "somewhere"},
         {"resource_type": 4},
