@@ -7,10 +7,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tests.conformance.client import Client
 from tests.conformance.web import Web, web_of
 from tests.shipped.broker import RIVVEN, ShippedBroker
 
 SECONDS_MAX = 60
+PLAIN = "sasl_plaintext"
 MARKER = b"marker-that-nobody-may-find"
 
 
@@ -84,3 +86,17 @@ def found_in(directory: Path, marker: bytes = MARKER) -> list[str]:
         for path in sorted(directory.rglob("*"))
         if path.is_file() and marker in path.read_bytes()
     ]
+
+
+class EncryptedPlace:
+    """A broker that encrypts, with a listener for raw requests, and the key store beside its data."""
+
+    def __init__(self, directory: Path) -> None:
+        self.store = directory / "key-store"
+        self.broker = ShippedBroker(
+            directory / "broker", protocols=("sasl_ssl", PLAIN), extra=encrypted(directory)
+        )
+        self.keys = KeysCommand(self.broker)
+
+    def client(self) -> Client:
+        return Client(self.broker.connection(PLAIN))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from rivven.protocol.api import ApiKey
 from tests.conformance.client import Client, fresh
 from tests.shipped.broker import ShippedBroker
 from tests.shipped.connection import Connection
+from tests.shipped.dev import has_ipv6_loopback
 
 ADVERTISED = {"inside": ("127.0.0.1", None), "outside": ("kafka.example.org", 19_092), "six": ("::1", None)}
 """Listener -> what its clients are told; without a port that is the real one."""
@@ -20,7 +20,7 @@ ADVERTISED = {"inside": ("127.0.0.1", None), "outside": ("kafka.example.org", 19
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShippedBroker]:
-    if not _has_ipv6():
+    if not has_ipv6_loopback():
         pytest.skip("this machine has no IPv6 loopback address")
     listeners: list[dict[str, object]] = [
         {"name": "inside", "bind": "127.0.0.1:0", "protocol": "sasl_plaintext"},
@@ -35,15 +35,6 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShippedBroker]:
     directory = tmp_path_factory.mktemp("addresses")
     with ShippedBroker(directory, extra={"listeners": listeners}) as broker:
         yield broker
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
 
 
 def connection(broker: ShippedBroker, listener: str) -> Connection:

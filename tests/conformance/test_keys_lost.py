@@ -14,7 +14,7 @@ import pytest
 
 from rivven.errors import ErrorCode
 from tests.conformance.client import Client, batch
-from tests.conformance.keys_commands import KeysCommand, encrypted
+from tests.conformance.keys_commands import EncryptedPlace
 from tests.shipped.broker import BrokerDidNotStart, ShippedBroker
 
 PLAIN = "sasl_plaintext"
@@ -22,18 +22,8 @@ VALUE = b"a value"
 REFUSED = ErrorCode.KAFKA_STORAGE_ERROR
 
 
-class Place:
+class Place(EncryptedPlace):
     """A broker, its key store, and how its topics fare."""
-
-    def __init__(self, directory: Path) -> None:
-        self.store = directory / "key-store"
-        self.broker = ShippedBroker(
-            directory / "broker", protocols=("sasl_ssl", PLAIN), extra=encrypted(directory)
-        )
-        self.keys = KeysCommand(self.broker)
-
-    def client(self) -> Client:
-        return Client(self.broker.connection(PLAIN))
 
     def put(self, topics: Path) -> None:
         """These files of topic keys instead of the present ones."""

@@ -20,10 +20,9 @@ from rivven.errors import ErrorCode
 from rivven.log.files import OsFiles
 from rivven.records.batch import patch_offset_and_epoch
 from rivven.security.keys.key_store import open_key_store
-from tests.conformance.client import Client, batch
-from tests.conformance.keys_commands import KeysCommand, encrypted
+from tests.conformance.client import batch
+from tests.conformance.keys_commands import EncryptedPlace
 from tests.conformance.process import LogTail, metric
-from tests.shipped.broker import ShippedBroker
 
 PLAIN = "sasl_plaintext"
 VALUES = [b"one", b"two", b"three", b"four"]
@@ -32,18 +31,8 @@ REFUSED = ErrorCode.KAFKA_STORAGE_ERROR
 MARK_SECONDS_MAX = 15.0
 
 
-class Place:
+class Place(EncryptedPlace):
     """A broker, its disk, and its key store, which a forger cannot write."""
-
-    def __init__(self, directory: Path) -> None:
-        self.store = directory / "key-store"
-        self.broker = ShippedBroker(
-            directory / "broker", protocols=("sasl_ssl", PLAIN), extra=encrypted(directory)
-        )
-        self.keys = KeysCommand(self.broker)
-
-    def client(self) -> Client:
-        return Client(self.broker.connection(PLAIN))
 
     def filled(self, topic: str, **configs: str) -> UUID:
         """A topic whose second batch is in a second segment, the active one."""
