@@ -10,7 +10,7 @@ import threading
 from typing import cast
 
 KEPT_BYTES_MAX = 4 << 20
-"""Kept while idle: one megabyte that the writer thread works on, one on the loop, in mixed sizes."""
+"""Kept while idle: as much as waits sealed for the writer thread."""
 SMALLEST_BYTES = 4096
 
 

@@ -146,6 +146,7 @@ class Host:
         "partitions_path",
         "pins",
         "readers",
+        "sealed_ahead_bytes",
         "slow",
         "threads",
         "writer",
@@ -169,6 +170,8 @@ class Host:
         """None: nothing can be sealed or opened."""
         self.hot_memory = HotMemory(limits.hot_tail_bytes)
         self.frames = FrameBuffers()
+        self.sealed_ahead_bytes = 0
+        """Sealed and not yet written: what waits for the writer thread."""
         self.files = files
         self.cache = cache
         self.pins = PinBudget(limits.open_files)

@@ -4,7 +4,8 @@ thread.
 A file is not written on the loop while it is being synced: such a write has been seen to stall for 126 ms.
 Small batches then wait for the end of the round, which the next round would wait for anyway; large amounts go
 to the writer thread, whose copying runs beside the loop. A write that fails is cut back to the last whole
-batch. A batch of a sealed segment is sealed right before it is written, where it is written.
+batch. A batch of a sealed segment is sealed on the loop, right before it is written or given to the writer
+thread: sealing keeps the interpreter, and two threads that take turns with it wake each other for each batch.
 """
 
 from __future__ import annotations
@@ -68,8 +69,13 @@ class Queued:
         """What goes into the file, once it is sealed."""
         return self.buffer if self._stored is None else self._stored
 
+    @property
+    def unsealed(self) -> bool:
+        """Whether it has to be sealed before it is written."""
+        return self.seal is not None and self._stored is None
+
     def seal_with(self, frames: FrameBuffers, nonce: bytes) -> None:
-        """On the thread that writes it, right before."""
+        """Right before it is written."""
         assert self.seal is not None
         header, sealer = self.seal
         stored = frames.take(self.size)
@@ -89,6 +95,10 @@ class Queued:
 
 SEALED_BYTES_MAX = 1 << 20
 """Sealed before they are written together: the sealed copies are memory that no request was budgeted for."""
+
+SEALED_AHEAD_BYTES_MAX = 4 << 20
+"""The same of a whole directory while the writer thread has something else to do, 2 ms of the loop; beyond it
+the thread seals."""
 
 
 class WriteFailed(Exception):
@@ -161,9 +171,10 @@ def _write_group(file: File, frames: FrameBuffers, group: list[Queued], done: in
         _finish(file, group, written, done)
 
 
-def _seal(group: list[Queued], frames: FrameBuffers) -> None:
-    if group[0].seal is not None:  # of one segment, and so all or none
-        for batch, nonce in zip(group, new_nonces(len(group)), strict=True):
+def _seal(group: Sequence[Queued], frames: FrameBuffers) -> None:
+    unsealed = [batch for batch in group if batch.unsealed]
+    if unsealed:
+        for batch, nonce in zip(unsealed, new_nonces(len(unsealed)), strict=True):
             batch.seal_with(frames, nonce)
 
 
@@ -271,17 +282,34 @@ class WriteQueue:
         self._ended(batches, failure)
 
     def _submit(self) -> None:
+        ahead = self._seal_ahead()
         batches = self._take()
         self._in_flight = True
 
         def job() -> None:
             failure = _attempt(self._host, batches)
-            self._host.threads.post(lambda: self._job_ended(batches, failure))
+            self._host.threads.post(lambda: self._job_ended(batches, failure, ahead))
 
         self._host.writer.submit(job)
 
-    def _job_ended(self, batches: list[Queued], failure: WriteFailed | None) -> None:
+    def _seal_ahead(self) -> int:
+        """Seal as many of the waiting batches as the directory has room for; bytes of these."""
+        room = SEALED_AHEAD_BYTES_MAX - self._host.sealed_ahead_bytes
+        ahead = 0
+        sealing: list[Queued] = []
+        for batch in self._waiting:
+            if batch.seal is not None:
+                if ahead + batch.size > room:
+                    break
+                ahead += batch.size
+                sealing.append(batch)
+        _seal(sealing, self._host.frames)
+        self._host.sealed_ahead_bytes += ahead
+        return ahead
+
+    def _job_ended(self, batches: list[Queued], failure: WriteFailed | None, ahead: int) -> None:
         self._in_flight = False
+        self._host.sealed_ahead_bytes -= ahead
         self._ended(batches, failure)
         self._dispatch()
 

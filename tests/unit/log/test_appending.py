@@ -9,6 +9,7 @@ import pytest
 
 from rivven.config.topic_settings import TopicConfig
 from rivven.errors import ErrorCode, RivvenError
+from rivven.log import write_queue
 from rivven.log.host import LogLimits
 from rivven.log.sealing import FRAME_OVERHEAD_BYTES, SEALS_MAX, SEGMENT_HEADER_BYTES, parse_segment_header
 from rivven.records.batch import HEADER_BYTES
@@ -285,3 +286,35 @@ def test_headers_stay_readable_and_nothing_else() -> None:
     assert bytes(clear[17:21]) not in stored, "the CRC of a guessable value would tell it"
     clear[17:21] = bytes(4)
     assert bytes(clear) in stored
+
+
+SEALED_BATCH = b"x" * 300
+SEALED_BYTES = len(batch_of(SEALED_BATCH)) + FRAME_OVERHEAD_BYTES
+
+
+@pytest.mark.parametrize("room", [0, 2, 100])
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_waits_for_the_thread_is_sealed_as_far_as_there_is_room(
+    room: int, fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write_queue, "SEALED_AHEAD_BYTES_MAX", room * SEALED_BYTES)
+    keys = StaticSegmentKeys()
+    with broker(config=SEALED, keys=keys, limits=replace(LIMITS, thread_write_bytes=1)) as b:
+        b.commit(batch_of(SEALED_BATCH))  # the segment's header is written with it
+        other = b.open(1)
+        b.append(batch_of(SEALED_BATCH), other)
+        b.settle()
+        for _ in range(4):
+            b.append(batch_of(SEALED_BATCH))  # one is under way, three wait for it
+        b.append(batch_of(SEALED_BATCH), other)
+        assert b.log.host.sealed_ahead_bytes == min(room, 2) * SEALED_BYTES
+        if fails:
+            b.files.faults.append(Fault("write", errno.ENOSPC, path=".log", written=5))
+        b.settle()
+        assert b.log.host.sealed_ahead_bytes == 0
+        assert b.log.log_end_offset == (1 if fails else 5)
+        b.commit(batch_of(SEALED_BATCH))
+        assert len(b.read_all()) == b.log.log_end_offset == (2 if fails else 6)
+        files = b.stop(clean=False)
+    with broker(files, config=SEALED, keys=keys) as b:
+        assert len(b.read_all()) == (2 if fails else 6)
