@@ -32,8 +32,12 @@ CIPHERTEXT_BYTES_AT_FIRST = 17 * 1024
 data (key updates) that take 25 µs each, so 64 KiB of them would hold the loop for 60 ms."""
 
 DATALESS_BYTES_MAX = 64 * 1024
-"""Ciphertext without any data before the connection is closed: a record has at most 16 KiB, and clients
-change their keys once in millions of records, if at all."""
+"""Ciphertext beyond what data accounts for before the connection is closed: a record has at most 16 KiB, and
+clients change their keys once in millions of records, if at all."""
+
+CIPHERTEXT_PER_DATA = 32
+"""Bytes of ciphertext that one byte of data accounts for: the shortest requests, in the records that add
+most, take ten, and a message of TLS beside each byte of data thirty more than it."""
 
 UNTAKEN_BYTES_MAX = 2 * TLS_CHUNK_BYTES
 """What TLS itself may have to answer (alerts, key updates) behind what a peer does not take. One chunk of
@@ -142,7 +146,7 @@ class TlsTransport:
         self._chunk_bytes = 0
         """Plain bytes of the chunk that is encrypted and not wholly sent."""
         self._dataless_bytes = 0
-        """Ciphertext since there was data."""
+        """Ciphertext that no data accounts for."""
         self._earned_bytes = 0
         """What may be read at once, by the data there was: doubles while all that comes is data."""
 
@@ -195,7 +199,7 @@ class TlsTransport:
                 break
             filled += int(got)
         self._answer_for_tls()
-        self._dataless_bytes = 0
+        self._dataless_bytes = max(self._dataless_bytes - CIPHERTEXT_PER_DATA * filled, 0)
         self._earned_bytes = min(self._earned_bytes + 2 * filled, CIPHERTEXT_BYTES)
         return filled
 

@@ -46,6 +46,8 @@ class AdminConnection(H11Protocol):
         self._refused = refused
         self._deadline: asyncio.TimerHandle | None = None
         self._answering = False
+        self.data_bytes = 0
+        """What the peer has sent, TLS taken off."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The transport is ready: with TLS, its handshake is done."""
@@ -72,6 +74,7 @@ class AdminConnection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a request; a head that has begun must end in time."""
+        self.data_bytes += len(data)
         super().data_received(data)
         if self._in_request():
             self._watch_answer()

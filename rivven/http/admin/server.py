@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rivven.config.values import Address, parse_address
 from rivven.http.admin.peer import Judge, Peer
+from rivven.http.admin.tls_meter import TlsMeter
 from rivven.http.listening import bound_address, first_connection, guest_server, listening_socket
 from rivven.security.admission import Admission, peer_of
 from rivven.security.networks import AllowedNetworks
@@ -38,6 +39,8 @@ KEEP_ALIVE_SECONDS = 65
 """Longer than a usual scrape interval: a handshake costs more than an idle connection."""
 
 NETWORK_REFUSED = "its network is not allowed (security.ip_allowlist, admin.allowed_cidrs)"
+
+NO_DATA = "it sends messages of TLS without data"
 
 STOP_SECONDS_MAX = 2.0
 """What is in flight may end; an open connection must not delay the shutdown."""
@@ -216,7 +219,14 @@ class AdminServer:
         if secured is None or secured.is_closing():
             self.forget(door)
             return
-        door.open(secured, self._new_connection(door))
+        connection = self._new_connection(door)
+
+        def refuse() -> None:
+            _log.info("closed a connection to the admin listener", host=door.host, reason=NO_DATA)
+            secured.abort()
+
+        TlsMeter(transport, lambda: connection.data_bytes, refuse)
+        door.open(secured, connection)
 
 
 class Door(asyncio.Protocol):

@@ -109,7 +109,8 @@ def test_who_does_not_take_the_answers_of_tls_is_refused(meet: Meet[Client12]) -
     transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     some = 200
     flood = b"".join(
-        client.record(DATA, b"x") if number % some == 0 else client.hello() for number in range(100 * some)
+        client.record(DATA, bytes(4096)) if number % some == 0 else client.hello()
+        for number in range(100 * some)
     )
     with (
         sending(client.socket, flood),
