@@ -11,7 +11,7 @@ import ipaddress
 from collections import OrderedDict
 from typing import Protocol
 
-FAILURE_DELAY_MAX_S = 5.0
+FAILURE_DELAY_MAX_S = 4.0
 """The delay doubles with each recent failure from the same address up to this: slows guessing, not typing."""
 
 FAILURE_MEMORY_S = 60.0

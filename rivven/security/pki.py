@@ -96,12 +96,13 @@ def make_key(kind: str = KEY_KINDS[0]) -> PrivateKey:
 
 
 def subject_name(common_name: str, organization: str = "") -> x509.Name:
-    """A subject. Raises PkiError for a name that X.509 cannot hold (64 characters, RFC 5280 A.1)."""
+    """A subject. Raises PkiError for a name that X.509 cannot hold (64 characters, RFC 5280 A.1), or that is
+    more than 64 bytes in UTF-8, where the library draws the line."""
     attributes = [(NameOID.ORGANIZATION_NAME, organization)] if organization else []
     attributes.append((NameOID.COMMON_NAME, common_name))
     for _, text in attributes:
-        if not 1 <= len(text) <= 64 or not text.isprintable():
-            raise PkiError(f"{text!r} must have 1 to 64 printable characters")
+        if not text.isprintable() or not 1 <= len(text.encode()) <= 64:
+            raise PkiError(f"{text!r} must have 1 to 64 printable characters, and at most 64 bytes in UTF-8")
     return x509.Name([x509.NameAttribute(kind, text) for kind, text in attributes])
 
 

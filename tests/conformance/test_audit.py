@@ -230,7 +230,7 @@ def test_a_log_that_cannot_be_written_refuses_the_start(own_directory: Path) -> 
     own = ShippedBroker(own_directory, extra={"audit": {"log_path": "/proc/nothing/audit.log"}})
     with pytest.raises(BrokerDidNotStart, match="exit code 5"):
         own.start()
-    assert "a required audit output cannot be opened" in own.tail()
+    assert "a required audit output cannot be opened" in own.logged()
 
 
 def test_without_audit_nothing_is_written(own_directory: Path) -> None:

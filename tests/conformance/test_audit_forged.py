@@ -43,4 +43,4 @@ def test_a_short_log_without_any_signature_is_found_without_a_head(
     report = json.loads(rivven_audit("verify", log.parent, "-o", "json", code=7))
     assert [(one["line"], one["reason"]) for one in report["findings"]] == [(0, NOTHING_SIGNED)]
     with broker:  # the next start knows how far the log went
-        assert "the audit log ends before line" in broker.tail()
+        assert "the audit log ends before line" in broker.logged()

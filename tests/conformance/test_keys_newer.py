@@ -32,7 +32,7 @@ def test_shredding_keeps_the_keys_of_topics_that_are_only_in_another_copy(tmp_pa
     file = tmp_path / "key-store" / "topics" / f"{late}.keys"
     whole = file.read_bytes()
     with broker:
-        assert f"topics that do not exist here ({late})" in broker.tail()
+        assert f"topics that do not exist here ({late})" in broker.logged()
         assert keys.web.post("/v1/keys/shred", {"topic": "gone"}).status == 200
         assert broker.stop() == 0
     assert file.read_bytes() != whole

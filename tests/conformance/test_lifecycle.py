@@ -216,7 +216,7 @@ def test_the_deadline_ends_what_a_stalled_client_holds_up(own_directory: Path) -
         started = time.monotonic()
         assert broker.stop() == 0
         assert 0.9 < time.monotonic() - started < 8
-        assert "not everything in flight was finished" in broker.tail()
+        assert "not everything in flight was finished" in broker.logged()
 
 
 def test_a_second_interrupt_stops_at_once(own: ShippedBroker) -> None:

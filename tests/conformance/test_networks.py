@@ -57,4 +57,4 @@ def test_other_networks_get_no_byte_of_the_admin_api(
         if kafka:
             with Client(broker.connection()) as client:
                 assert client.create_topic()
-        assert ("its network is not allowed" in broker.tail()) is not http
+        assert ("its network is not allowed" in broker.logged()) is not http

@@ -108,7 +108,7 @@ def test_a_good_token_of_either_key_is_a_login(broker: ShippedBroker, issuer: Sc
     for key in issuer.keys:
         with login(broker, issuer.token(key=key)) as wire:
             assert works(wire)
-    assert "authenticated User:kc-alice" in broker.tail()
+    assert "authenticated User:kc-alice" in broker.logged()
 
 
 def test_the_session_ends_with_the_token(broker: ShippedBroker, issuer: ScriptedIssuer) -> None:
@@ -210,7 +210,7 @@ def test_a_malformed_message_is_refused_at_once(broker: ShippedBroker) -> None:
 
 def test_a_name_of_ours_is_refused_from_outside(tmp_path: Path, issuer: ScriptedIssuer) -> None:
     with broker_for(tmp_path / "b", issuer.settings(groups_claim="groups")) as broker:
-        assert "super user" in refusal(broker, issuer.token("admin")) or "local user" in broker.tail()
+        assert "super user" in refusal(broker, issuer.token("admin")) or "local user" in broker.logged()
         assert "the group name" in refusal(broker, issuer.token("bob", groups=["admin"]))
         with login(broker, issuer.token("bob")) as wire:
             assert works(wire)
@@ -233,7 +233,7 @@ def test_an_outage_keeps_the_last_good_keys(tmp_path: Path, issuer: ScriptedIssu
         own.script = lambda handler: answer(handler, 503, b"down") or True  # type: ignore[func-returns-value]
         stranger = SigningKey("ES256", "unknown")
         assert "kid: 'unknown'" in refusal(broker, own.token(key=stranger))
-        assert "answered 503 instead of 200" in broker.tail()
+        assert "answered 503 instead of 200" in broker.logged()
         login(broker, own.token()).close()
 
 

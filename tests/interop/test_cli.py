@@ -286,7 +286,7 @@ def test_a_rule_that_never_matches_is_stored_with_a_warning(cli: Cli, broker: Sh
     done = cli("acl", "add", *who, *rule)
     assert done.returncode == 0
     assert "warning: no topic can be called 'orders-*'" in done.stderr
-    assert "a rule for User:cli-nobody will never match" in broker.tail()
+    assert "a rule for User:cli-nobody will never match" in broker.logged()
     assert cli.json("acl", "remove", *who, "--yes"), "it was stored"
 
 
@@ -306,7 +306,7 @@ def test_a_prefix_that_is_a_star_is_stored_with_a_warning_as_kafka_stores_it(
     admin = AdminClient(broker.connection().librdkafka())
     [stored] = admin.create_acls([binding]).values()
     stored.result(10)
-    assert "a rule for User:cli-star will never match: prefixed '*'" in broker.tail()
+    assert "a rule for User:cli-star will never match: prefixed '*'" in broker.logged()
     who = ["--principal", "user:cli-star"]
     assert [one["pattern"] for one in cli.json("acl", "list", *who)] == ["prefixed"]
     assert "matches nothing" in cli.refused(

@@ -166,9 +166,13 @@ class ShippedBroker:
         self._config |= keys
         self._write_config()
 
+    def logged(self) -> str:
+        """All that the broker has written to its log."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
     def tail(self, characters: int = 6000) -> str:
         """The end of the broker's log, for messages of failed tests."""
-        return self.log.read_text(errors="replace")[-characters:] if self.log.exists() else ""
+        return self.logged()[-characters:]
 
     def __enter__(self) -> ShippedBroker:
         return self.start()
