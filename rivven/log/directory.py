@@ -212,10 +212,8 @@ class LogDirectory:
         """
         log = self._logs.pop((topic_id, partition), None)
         if log is not None:
-            log.deleted = True
-            log.drop_decrypted()
             self._keeper.forget(log)
-            log.tell_progress()
+            log.delete()
         else:
             self._keeper.remove((topic_id, partition))
         name = f"{topic_id}-{partition}"

@@ -24,10 +24,12 @@ OPEN_RETRIES_MAX = 8
 class FileRef:
     """The name of a file that is opened when needed. Its identity, not its path, is the key of the cache."""
 
-    __slots__ = ("path", "pinned")
+    __slots__ = ("gone", "path", "pinned")
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.gone = False
+        """Nobody needs it open any more; set by the cache."""
         self.pinned: File | None = None
         """Used instead of opening the path, while that still names another file."""
 
@@ -68,8 +70,12 @@ class FileCache:
         return use()
 
     def drop(self, ref: FileRef) -> None:
-        """Forget a file that is deleted or replaced."""
+        """Forget a deleted or replaced file, for ever: kept open, it would hold its space on the disk.
+
+        Whoever still has to read it opens it for that alone.
+        """
         with self._lock:
+            ref.gone = True
             self._open.pop(ref, None)
 
     def clear(self) -> None:
@@ -79,6 +85,8 @@ class FileCache:
 
     def _keep(self, ref: FileRef, file: File) -> File:
         with self._lock:
+            if ref.gone:  # since, by another thread
+                return file
             file = self._open.setdefault(ref, file)
             if len(self._open) > self._capacity:
                 self._open.popitem(last=False)

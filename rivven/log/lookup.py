@@ -101,7 +101,7 @@ async def _on_thread(log: PartitionLog, search: partial[Candidate | None]) -> Ca
 
 def _keep_indexes(host: Host, loaded: LoadedLog, segments: list[Segment]) -> None:
     for segment in segments:
-        if segment.index is not None and segment is not loaded.active and not segment.retired:
+        if segment is not loaded.active:
             host.index_memory.touch(segment)
 
 

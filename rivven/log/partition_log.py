@@ -292,6 +292,8 @@ class PartitionLog:
         """The queue wrote these."""
         loaded = self._loaded
         assert loaded is not None
+        if self.deleted:
+            return
         records = 0
         for batch in batches:
             batch.segment.written_position = batch.position + batch.size
@@ -306,9 +308,11 @@ class PartitionLog:
 
     def batches_failed(self, batches: Sequence[Queued], failure: WriteFailed) -> None:
         """The queue could not write these: they never happened, and neither did what follows from them."""
+        if self.deleted:
+            return  # the file was gone, the disk is sound
         if failure.fatal:
             self._host.committer.fail(failure.error)
-        if self.offline_reason is not None or self.deleted:
+        if self.offline_reason is not None:
             return  # whoever waited has been told
         loaded = self._loaded
         assert loaded is not None
@@ -360,6 +364,17 @@ class PartitionLog:
             _log.error("partition %s-%d is offline: %s", self.topic_id, self.partition, reason)
             self.drop_decrypted()
             self.tell_progress()
+
+    def delete(self) -> None:
+        """Answer nothing more from this log and close its files, so that their space becomes free."""
+        self.deleted = True
+        self.drop_decrypted()
+        loaded = self._loaded
+        if loaded is not None:
+            retention.forget(self._host, loaded, loaded.segments)
+            if loaded.flush_timer is not None:
+                loaded.flush_timer.cancel()
+        self.tell_progress()
 
     def drop_decrypted(self) -> None:
         """Forget what is kept open of sealed segments, and their keys."""

@@ -158,15 +158,20 @@ def _remove_below_start(log: PartitionLog) -> int:
     return freed
 
 
-def discard(log: PartitionLog, loaded: LoadedLog, segments: Sequence[Segment]) -> None:
-    """Forget segments and remove their files after file.delete.delay.ms."""
-    host = log.host
+def forget(host: Host, loaded: LoadedLog, segments: Sequence[Segment]) -> None:
+    """Keep nothing in memory for these segments, nor their files open."""
     for segment in segments:
         segment.retired = True
         loaded.dirty.discard(segment)
         host.cache.drop(segment.data)
         host.index_memory.drop(segment)
     loaded.finishing = [full for full in loaded.finishing if not full.segment.retired]
+
+
+def discard(log: PartitionLog, loaded: LoadedLog, segments: Sequence[Segment]) -> None:
+    """Forget segments and remove their files after file.delete.delay.ms."""
+    host = log.host
+    forget(host, loaded, segments)
     paths = [path for segment in segments for path in (segment.data.path, *index_paths(segment))]
     host.janitor.submit(partial(_rename_away, host.files, paths))
     remove = partial(_remove_all, host.files, [f"{path}.deleted" for path in paths])

@@ -127,7 +127,7 @@ class IndexMemory:
         if size is not None:
             self._segments.move_to_end(segment)
             return
-        if segment.index is None:
+        if segment.index is None or segment.retired:
             return
         size = segment.index.bytes_used
         self._segments[segment] = size

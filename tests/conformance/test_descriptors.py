@@ -17,6 +17,7 @@ from rivven.errors import ErrorCode as E
 from rivven.protocol import messages as m
 from rivven.protocol.api import ApiKey
 from tests.conformance.client import Client, batch, produce_request
+from tests.conformance.encrypted import encryption
 from tests.shipped import broker as shipped
 from tests.shipped.broker import ShippedBroker
 from tests.shipped.connection import Connection
@@ -109,6 +110,40 @@ def test_out_of_descriptors_nothing_goes_offline(own_directory: Path) -> None:
             assert answer.topics[0].partitions[0].low_watermark == 1
             assert codes(admin, topic, 20) == {E.NONE: 20}
         assert "offline" not in broker.log.read_text()
+
+
+@pytest.mark.parametrize(
+    "configs", [{}, {"flush_messages": "1000000", "flush_ms": "600000"}], ids=["strict", "relaxed"]
+)
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "sealed"])
+def test_a_deleted_topic_holds_no_space(
+    own_directory: Path, configs: dict[str, str], encrypted: bool
+) -> None:
+    """A file that is removed but open keeps its space: a broker that never stops would fill its disk."""
+    with (
+        ShippedBroker(own_directory, protocols=(PLAIN,), extra={"storage": encryption()}) as broker,
+        Client(broker.connection(PLAIN)) as admin,
+    ):
+        topic = admin.create_topic(partitions=2, encryption_enabled=str(encrypted).lower(), **configs)
+        for _ in range(3):
+            assert codes(admin, topic, 2) == {E.NONE: 2}
+        assert len(admin.values(topic)) == len(admin.values(topic, partition=1)) == 3
+        described = admin.describe_topic(topic)
+        assert files_of(broker, str(described.topic_id)), "the control: they are open now"
+        assert admin.delete_topic(topic) == E.NONE
+        deadline = time.monotonic() + 20
+        while files_of(broker, str(described.topic_id)):
+            assert time.monotonic() < deadline, files_of(broker, str(described.topic_id))
+            time.sleep(0.05)
+
+
+def files_of(broker: ShippedBroker, topic_id: str) -> list[str]:
+    """What the broker has open of a topic."""
+    found = []
+    for name in os.listdir(f"/proc/{broker.pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(f"/proc/{broker.pid}/fd/{name}"))
+    return [path for path in found if topic_id in path]
 
 
 def _wait_for_late_imports(broker: ShippedBroker) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import random
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -19,6 +20,7 @@ from rivven.log.identity import (
     DirectoryRefused,
     DirectoryTooNew,
 )
+from rivven.log.reading import ReadResult
 from rivven.log.verify import verify
 from rivven.testing.files import CrashFiles, Fault
 from rivven.testing.threads import StepThreads
@@ -187,6 +189,56 @@ def test_deleting_with_appends_in_flight_fails_nobody_else() -> None:
         b.run(b.directory.delete_partition(TOPIC, 0))
         b.settle()
         assert b.directory.online and other.durable_end == 4
+
+
+@pytest.mark.parametrize(
+    "flushing", [{}, {"flush_messages": 1 << 40, "flush_ms": 60_000}], ids=["strict", "relaxed"]
+)
+@pytest.mark.parametrize("at_once", [True, False], ids=["writing", "at rest"])
+def test_nothing_of_a_deleted_partition_stays_open(flushing: dict[str, int], at_once: bool) -> None:
+    """An open file keeps its space on the disk: deleting topics would free none until the broker stops."""
+    config = TopicConfig(segment_bytes=150, **flushing)
+    limits = replace(LIMITS, thread_write_bytes=300)  # three batches go to the writer thread
+    with broker(config=config, limits=limits) as b:
+        b.settle()
+        before, pins = b.files.open_files, b.log.host.pins.left
+        for _ in range(4):
+            b.append(batch_of(b"x" * 100))
+            if not at_once:
+                b.settle()
+        if not at_once:
+            assert len(b.read_all()) == 4
+            assert b.files.open_files >= before + 4
+            assert len(b.log.host.cache) == 4, "the control: they are kept open"
+        b.run(b.directory.delete_partition(TOPIC, 0))
+        b.settle()
+        assert b.files.open_files == before
+        assert b.log.host.pins.left == pins
+        assert b.directory.online
+        b.threads.advance(120)
+        assert b.files.open_files == before
+
+
+def test_who_still_reads_a_deleted_partition_leaves_nothing_open() -> None:
+    with broker(config=TopicConfig(segment_bytes=150)) as b:
+        b.commit(*[batch_of(b"x" * 100) for _ in range(3)])
+        files = b.stop()
+    with broker(files=files, config=TopicConfig(segment_bytes=150)) as b:
+        log = b.log
+        log.usable()
+        before = b.files.open_files
+        task = b.loop.create_task(log.read_cold(0, 1 << 20, 3, at_least_one=True))
+        b.loop.run_until_complete(asyncio.sleep(0))  # a thread has it before the rename
+        b.run(b.directory.delete_partition(TOPIC, 0))
+        b.settle()
+        b.loop.run_until_complete(asyncio.sleep(0))
+        with pytest.raises(StorageFailed):
+            b.run(_result(task))
+        assert b.files.open_files <= before
+
+
+async def _result(task: asyncio.Task[ReadResult]) -> ReadResult:
+    return await task
 
 
 def test_an_interrupted_deletion_is_completed_at_the_next_start() -> None:

@@ -47,6 +47,18 @@ def test_a_file_in_use_outlives_its_place_in_the_cache() -> None:
     assert files.open_files == 1
 
 
+def test_what_is_dropped_is_not_kept_again() -> None:
+    """Not for one who was opening it meanwhile either."""
+    files = CrashFiles()
+    cache = FileCache(files, 10)
+    [ref] = _refs(files, 1)
+    cache.get(ref)
+    cache.drop(ref)
+    assert files.open_files == 0
+    assert cache.get(ref).read(1, 0) == b"0"
+    assert len(cache) == files.open_files == 0
+
+
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
 def test_running_out_of_descriptors_closes_cached_ones_and_tries_again(code: int) -> None:
     files = CrashFiles()
