@@ -22,6 +22,7 @@ from benches import measures
 from benches.brokers import RELAXED, Rivven
 from benches.librdkafka import produce_for
 from benches.report import Report
+from rivven.app.process import bound_allocator
 from rivven.clock import SystemClock
 from rivven.config.topic_settings import TopicConfig
 from rivven.log.directory import LogDirectory
@@ -35,7 +36,7 @@ from rivven.testing.segment_keys import StaticSegmentKeys
 from tests.shipped.connection import Connection
 
 CONFIG = {"storage": {"encryption": {"enabled": True}}}
-ROUNDS = 6  # of every pair, in turns; the median counts
+ROUNDS = 8  # of every pair, in turns; the medians count, and for the cost that of the pairs' ratios
 BATCHES = {"64 KiB": 65_536, "1 MB": 1_000_000}  # batch.size; the largest batch the broker takes by default
 RECORD_BYTES = 1024
 PARTITIONS = 4
@@ -53,6 +54,13 @@ PREFIXES = "p", "s"
 """Of the topics' names, which have to be equally long: librdkafka lays out its requests by it, so that a name
 of 11 characters can cost twice the TLS records of one of 7, and a quarter of the speed."""
 TOPIC = UUID(int=1)
+
+
+class Pair(NamedTuple):
+    """What each round measured."""
+
+    plain: list[float]
+    sealed: list[float]
 
 
 class EncryptionBench:
@@ -81,8 +89,7 @@ class EncryptionBench:
             )
             return records * RECORD_BYTES / elapsed / 1e6
 
-        plain, sealed = self._in_turns(measure, PARTITIONS, config)
-        self._speeds(f"produce, {case}", plain, sealed, target)
+        self._speeds(f"produce, {case}", self._in_turns(measure, PARTITIONS, config), target)
 
     def _single(self) -> None:
         """p99 of one record after another, durable."""
@@ -91,7 +98,7 @@ class EncryptionBench:
         def measure(topic: str) -> float:
             return measures.request_latency(connection, topic, seconds=self._seconds).p99
 
-        plain, sealed = self._in_turns(measure, 1, {})
+        plain, sealed = (statistics.median(found) for found in self._in_turns(measure, 1, {}))
         self._report.add("encryption", PLAIN, "single produce, fsync", plain, "us p99")
         self._report.add("encryption", SEALED, "single produce, fsync", sealed, "us p99")
         target = f"<= {LATENCY_LOSS_MAX:.0f}"
@@ -105,18 +112,15 @@ class EncryptionBench:
         topics = self._topics({}, 1)  # the encrypted one is filled last: its end is what is kept
         for topic in topics:
             _fill(connection, topic, records)
-        speeds: list[list[float]] = [[], []]
+        pair = Pair([], [])
         for _ in range(ROUNDS):
-            for topic, found in zip(topics, speeds, strict=True):
+            for topic, found in zip(topics, pair, strict=True):
                 found.append(measures.fetch_megabytes(connection, topic, 1, RECORD_BYTES, records))
-        plain, sealed = (statistics.median(found) for found in speeds)
-        self._speeds("fetch of the hot tail, sasl_ssl", plain, sealed, FETCH_LOSS_MAX)
+        self._speeds("fetch of the hot tail, sasl_ssl", pair, FETCH_LOSS_MAX)
 
-    def _in_turns(
-        self, measure: Callable[[str], float], partitions: int, config: dict[str, str]
-    ) -> tuple[float, float]:
-        """The medians without and with encryption, each round with topics of its own."""
-        found: list[list[float]] = [[], []]
+    def _in_turns(self, measure: Callable[[str], float], partitions: int, config: dict[str, str]) -> Pair:
+        """What was measured without and with encryption, each round with topics of its own."""
+        found = Pair([], [])
         for number in range(ROUNDS):
             self._number += 1
             pairs = list(zip(self._topics(config, partitions), found, strict=True))
@@ -126,7 +130,7 @@ class EncryptionBench:
                 values.append(measure(topic))
                 self._rivven.drop_topic(topic)
                 time.sleep(measures.SETTLE_SECONDS)
-        return statistics.median(found[0]), statistics.median(found[1])
+        return found
 
     def _topics(self, config: dict[str, str], partitions: int) -> list[str]:
         names = []
@@ -135,11 +139,13 @@ class EncryptionBench:
             self._rivven.make_topic(names[-1], partitions, config | {"encryption.enabled": enabled})
         return names
 
-    def _speeds(self, case: str, plain: float, sealed: float, target: float | None) -> None:
-        self._report.add("encryption", PLAIN, case, plain, "MB/s")
-        self._report.add("encryption", SEALED, case, sealed, "MB/s")
+    def _speeds(self, case: str, pair: Pair, target: float | None) -> None:
+        self._report.add("encryption", PLAIN, case, statistics.median(pair.plain), "MB/s")
+        self._report.add("encryption", SEALED, case, statistics.median(pair.sealed), "MB/s")
         wanted = "" if target is None else f"<= {target:.0f}"
-        self._report.add("encryption", "cost", case, 100 * (1 - sealed / plain), "%", wanted)
+        # The disk's mood lasts for longer than a round: it is in both of a pair, not in both medians.
+        ratio = statistics.median(sealed / plain for plain, sealed in zip(*pair, strict=True))
+        self._report.add("encryption", "cost", case, 100 * (1 - ratio), "%", wanted)
 
 
 def _fill(connection: Connection, topic: str, records: int) -> None:
@@ -166,24 +172,35 @@ class ColdSpeed(NamedTuple):
 
 def cold_reads(report: Report, directory: Path) -> None:
     """Reading segments that no cache holds and opening them, through the log but without a socket."""
-    for name in (None, *ALGORITHMS):
-        path = directory / (name or PLAIN)
-        path.mkdir(mode=0o700)
-        keys = StaticSegmentKeys(1, ALGORITHMS[name or "aes-256-gcm"])
-        config = TopicConfig(segment_bytes=64 << 20, encryption_enabled=name is not None)
-        asyncio.run(_write(path, keys, config))
-        speeds = []
-        for _ in range(ROUNDS):
-            for file in path.rglob("*.log"):
+    bound_allocator()  # as the broker does
+    logs = [_ColdLog(directory, name) for name in (None, *ALGORITHMS)]
+    for log in logs:
+        asyncio.run(_write(log.path, log.keys, log.config))
+    for _ in range(ROUNDS):
+        for log in logs:
+            for file in log.path.rglob("*.log"):
                 OsFiles().open(str(file), "read").forget_cached(0)
             measures.warm_memory()
-            speeds.append(asyncio.run(_read(path, keys, config)))
-        core, wall = (statistics.median(values) for values in zip(*speeds, strict=True))
-        case = "cold segments, read" if name is None else f"cold segments, read and opened, {name}"
-        broker = PLAIN if name is None else SEALED
-        target = "" if name is None else f">= {COLD_SPEED_MIN:.0f}"
-        report.add("encryption", broker, case, core, "MB/s/core", target)
-        report.add("encryption", broker, case, wall, "MB/s")
+            log.speeds.append(asyncio.run(_read(log.path, log.keys, log.config)))
+    for log in logs:
+        core, wall = (statistics.median(values) for values in zip(*log.speeds, strict=True))
+        opened = "" if log.algorithm is None else f" and opened, {log.algorithm}"
+        broker = PLAIN if log.algorithm is None else SEALED
+        target = "" if log.algorithm is None else f">= {COLD_SPEED_MIN:.0f}"
+        report.add("encryption", broker, f"cold segments, read{opened}", core, "MB/s/core", target)
+        report.add("encryption", broker, f"cold segments, read{opened}", wall, "MB/s")
+
+
+class _ColdLog:
+    """A directory with one partition, sealed with an algorithm or not."""
+
+    def __init__(self, parent: Path, algorithm: str | None) -> None:
+        self.algorithm = algorithm
+        self.path = parent / (algorithm or PLAIN)
+        self.path.mkdir(mode=0o700)
+        self.keys = StaticSegmentKeys(1, ALGORITHMS[algorithm or "aes-256-gcm"])
+        self.config = TopicConfig(segment_bytes=64 << 20, encryption_enabled=algorithm is not None)
+        self.speeds: list[ColdSpeed] = []
 
 
 async def _write(path: Path, keys: StaticSegmentKeys, config: TopicConfig) -> None:
