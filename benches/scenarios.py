@@ -303,17 +303,16 @@ class Scenarios:
         longest = measures.metric(address, "rivven_loop_stall_max_seconds") * 1000
         causes = measures.metric_lines(address, "rivven_loop_stall_cause_seconds{")
         worst = max(causes, key=lambda line: float(line.split()[-1]), default="")
-        self._report.add(
-            "loop stalls", rivven.name, case, p999, "ms p99.9", target=f"<= {STALL_TARGET_MS:.0f}"
-        )
-        self._report.add("loop stalls", rivven.name, f"{case}, longest {worst}".strip(), longest, "ms")
+        group = f"loop stalls ({case.partition(' ')[0]})"  # one for each scenario, which renews its own
+        self._report.add(group, rivven.name, case, p999, "ms p99.9", target=f"<= {STALL_TARGET_MS:.0f}")
+        self._report.add(group, rivven.name, f"{case}, longest {worst}".strip(), longest, "ms")
         assert self._beside is not None
         p999, longest = self._beside.stop()
         self._beside = None
-        self._report.add("loop stalls", "idle loop beside it", case, p999 * 1000, "ms p99.9")
-        self._report.add("loop stalls", "idle loop beside it", f"{case}, longest", longest * 1000, "ms")
+        self._report.add(group, "idle loop beside it", case, p999 * 1000, "ms p99.9")
+        self._report.add(group, "idle loop beside it", f"{case}, longest", longest * 1000, "ms")
         stolen = measures.stolen_seconds() - self._stolen_before
-        self._report.add("loop stalls", "hypervisor", f"{case}, stolen from all cores", stolen * 1000, "ms")
+        self._report.add(group, "hypervisor", f"{case}, stolen from all cores", stolen * 1000, "ms")
 
     @contextlib.contextmanager
     def _rivven(
