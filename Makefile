@@ -3,9 +3,9 @@ PYTHON ?= python3
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
-# Three workers on two cores: many tests wait for time to pass. One file stays on one worker, so that fixtures that
+# Four workers on two cores: many tests wait for time to pass. One file stays on one worker, so that fixtures that
 # start a broker are shared by the tests of their file.
-WORKERS ?= 3
+WORKERS ?= 4
 # ... and not the files with most tests first: in alphabetical order the unit tests come last and fill the gaps that
 # files with few slow tests leave.
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -24,7 +24,7 @@ run:  ## start a secure broker on 127.0.0.1:9092 in the foreground; data and cli
 	@$(PYTHON) tools/environment.py run
 	@exec $(BIN)/rivven server --dev $(ARGS)
 
-test:  ## the whole test suite (eleven minutes on two cores); ends with the list of skips
+test:  ## the whole test suite (ten minutes on two cores); ends with the list of skips
 	@$(PYTHON) tools/environment.py dev
 	$(PYTEST) $(PARALLEL) -m "not nightly"
 
