@@ -74,14 +74,28 @@ def guest_server(
         def capture_signals(self) -> Iterator[None]:
             yield
 
+    opened: dict[Connection, None] = {}  # oldest first
+
     class Connection(H11Protocol):
-        """One of as many as there may be: uvicorn's own limit refuses requests, and holds connections that
-        make none for as long as they like, until the broker has no descriptor left."""
+        """One of as many as there may be; beyond, the oldest that is not being answered makes room.
+
+        uvicorn's own limit refuses requests, and holds connections that make none for as long as they like,
+        until the broker has no descriptor left; and whoever held them all would keep everybody else out.
+        """
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            if len(self.connections) > connections_max:
-                transport.abort()
+            opened[self] = None
+            if len(opened) > connections_max:
+                idle = (one for one in opened if one.cycle is None or one.cycle.response_complete)
+                gone = next(idle)  # the new one, if no other
+                del opened[gone]
+                gone.connections.discard(gone)
+                gone.transport.abort()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            opened.pop(self, None)
+            super().connection_lost(exc)
 
     settings: dict[str, Any] = {
         "log_config": None,
@@ -90,7 +104,7 @@ def guest_server(
         "ws": "none",
         "http": Connection,
         "interface": "asgi3",
-        "limit_concurrency": connections_max,
+        "limit_concurrency": connections_max + 1,  # the number from which on it refuses
         "timeout_keep_alive": keep_alive_s,
         "timeout_graceful_shutdown": 1,
         "server_header": False,

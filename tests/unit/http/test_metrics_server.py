@@ -110,19 +110,22 @@ async def test_an_open_connection_does_not_delay_the_end() -> None:
     writer.close()
 
 
-async def test_connections_without_a_request_do_not_add_up(served: tuple[Broker, Metrics, Address]) -> None:
+async def test_connections_without_a_request_neither_add_up_nor_keep_others_out(
+    served: tuple[Broker, Metrics, Address],
+) -> None:
     """Each would hold one of the broker's descriptors for as long as it likes."""
     _, _, address = served
-    held = [await asyncio.open_connection(*address) for _ in range(CONNECTIONS_MAX + 8)]
-    for reader, _ in held[CONNECTIONS_MAX:]:
+    kept_reader, kept_writer = await asyncio.open_connection(*address)
+    await asyncio.sleep(0.1)  # it is the oldest
+    held = [await asyncio.open_connection(*address) for _ in range(CONNECTIONS_MAX - 1)]
+    assert (await ask(address, "/healthz"))[0] == 200
+    with contextlib.suppress(ConnectionError):
+        assert await asyncio.wait_for(kept_reader.read(1), 5) == b"", "the oldest one made room"
+    more = [await asyncio.open_connection(*address) for _ in range(8)]
+    for reader, _ in held[:7]:
         with contextlib.suppress(ConnectionError):
             assert await asyncio.wait_for(reader.read(1), 5) == b""
-    assert not any(reader.at_eof() for reader, _ in held[:CONNECTIONS_MAX])
-    for _, writer in held:
+    assert not any(reader.at_eof() for reader, _ in held[8:] + more)
+    assert (await ask(address, "/metrics"))[0] == 200
+    for _, writer in [(kept_reader, kept_writer), *held, *more]:
         writer.close()
-    deadline = asyncio.get_running_loop().time() + 5
-    while True:
-        with contextlib.suppress(ConnectionError, IndexError):
-            if (await ask(address, "/healthz"))[0] == 200:
-                break
-        assert asyncio.get_running_loop().time() < deadline
