@@ -21,7 +21,7 @@ from tests.shipped.broker import ShippedBroker
 from tests.shipped.client_certificates import ClientAuthority, ClientFiles
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
-SECONDS = min(int(os.environ.get("RIVVEN_FUZZ_SECONDS", "15")), 1_800)
+SECONDS = min(int(os.environ.get("RIVVEN_FUZZ_SECONDS", "8")), 1_800)
 
 EXCLUDED = {
     "positive_data_acceptance": "a name may fit its schema and still be of no role, topic or user",

@@ -16,7 +16,7 @@ from tests.fuzz.fuzz_protocol import exercise, seeds
 TARGET = Path(__file__).with_name("fuzz_protocol.py")
 
 NIGHTLY_SECONDS = os.environ.get("RIVVEN_FUZZ_SECONDS")
-FUZZ_SECONDS = int(NIGHTLY_SECONDS or 10)
+FUZZ_SECONDS = int(NIGHTLY_SECONDS or 5)
 FUZZ_RUNS = -1 if NIGHTLY_SECONDS else 20_000  # -1: until the time is up
 """A short run to prove the target works; `make nightly` gives it longer."""
 
