@@ -110,9 +110,9 @@ class LoopStalls:
     def _watch(self) -> None:
         while not self._stopped.wait(NOTICE_SECONDS):
             if self._seen is None and time.monotonic() - self._due > NOTICE_SECONDS / 2:
-                frame = sys._current_frames().get(self._loop_thread)
-                if frame is not None:
-                    self._seen = name_of(frame)
+                # Not into a variable: until the next stall it would keep what the loop's functions held then,
+                # open files of deleted topics for one.
+                self._seen = name_of(sys._current_frames().get(self._loop_thread))
 
     def _collecting(self, phase: Literal["start", "stop"], info: dict[str, int]) -> None:
         """A garbage collection shows as the innocent function it interrupted; name it instead."""

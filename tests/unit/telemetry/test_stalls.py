@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 import time
+import weakref
 
 from rivven.telemetry.instruments import Histogram
 from rivven.telemetry.metrics import Metrics
@@ -33,6 +34,29 @@ async def test_a_stall_is_measured_and_its_cause_named() -> None:
     assert stalls.cause == "hold_the_loop"
     assert sum(stalls.histogram.counts[-4:]) >= 1
     assert not [thread for thread in threading.enumerate() if thread.name == "loop-watch"]
+
+
+async def test_what_a_stalled_function_held_is_let_go() -> None:
+    """Its file would stay open, and its request's memory in use, until the next stall."""
+
+    class Held:
+        pass
+
+    def hold_something() -> weakref.ref[Held]:
+        held = Held()
+        hold_the_loop(0.25)
+        return weakref.ref(held)
+
+    stalls = LoopStalls(Histogram(STALL_BUCKETS), cpu_clock=time.monotonic)
+    stalls.start()
+    try:
+        await asyncio.sleep(0.03)
+        held = hold_something()
+        assert held() is None
+        await asyncio.sleep(0.03)
+    finally:
+        stalls.stop()
+    assert stalls.cause == "hold_the_loop", "the control: it was looked at"
 
 
 async def test_a_stall_without_work_blames_no_function() -> None:
