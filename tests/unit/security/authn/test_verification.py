@@ -208,7 +208,7 @@ async def test_a_password_that_was_right_before_goes_in_front_of_any_number_of_g
     assert isinstance(await login, Authenticated)
     await asyncio.gather(*guesses, *busy)
     order = world.directory.gate.checked[1:]
-    assert order[THREADS] == "right"
+    assert "right" in order[THREADS : 2 * THREADS], "taken first; which thread says so first is open"
 
 
 async def test_addresses_are_served_in_turn(world: World) -> None:
