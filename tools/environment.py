@@ -2,7 +2,8 @@
 
 Runs on the machine's own Python, before anything is installed, so it uses the standard library only and must
 not import the project. It installs exactly what the locks name (`--require-hashes`) and does nothing when
-they have not changed since. Usage: `python3 tools/environment.py run|dev|bench`.
+they have not changed since. Usage: `python3 tools/environment.py run|dev|bench [DIRECTORY]`,
+the directory being `.venv` in the project.
 """
 
 from __future__ import print_function
@@ -13,8 +14,6 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-VENV = os.path.join(ROOT, ".venv")
-PYTHON = os.path.join(VENV, "bin", "python")
 
 # Lock files that must install, in order; the first list is what a user of the broker gets.
 REQUIRED = {
@@ -68,53 +67,75 @@ def digest(names):
     return hashed.hexdigest()
 
 
-def pip(*arguments):
-    """Run the environment's pip; returns its exit code."""
-    command = [PYTHON, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input", *arguments]
-    return subprocess.call(command, cwd=ROOT)
+class Environment(object):
+    """A virtual environment, and the state it was left in by an earlier run."""
 
+    def __init__(self, directory):
+        self.directory = directory
+        self.python = os.path.join(directory, "bin", "python")
 
-def stamp_path(target):
-    return os.path.join(VENV, ".rivven-%s" % target)
+    def exists(self):
+        return os.path.exists(self.python)
 
+    def make(self):
+        print("rivven: making the virtual environment %s" % os.path.relpath(self.directory, ROOT), flush=True)
+        if subprocess.call([sys.executable, "-m", "venv", self.directory]):
+            fail("python3 -m venv failed; on Debian and Ubuntu `apt-get install python3-venv` brings it")
 
-def is_current(target, wanted):
-    try:
-        with open(stamp_path(target)) as stream:
-            return stream.read() == wanted
-    except OSError:
-        return False
+    def is_current(self, target, wanted):
+        try:
+            with open(self._stamp_path(target)) as stream:
+                return stream.read() == wanted
+        except OSError:
+            return False
 
+    def stamp(self, target, state):
+        with open(self._stamp_path(target), "w") as stream:
+            stream.write(state)
 
-def install(target):
-    """Install one target's locks and the project itself (editable, no resolver, no build isolation)."""
-    for name in REQUIRED[target]:
-        if pip("install", "--require-hashes", "--no-deps", "-r", name):
-            fail("installing %s failed; the lines above say why" % name)
-    for name in OPTIONAL[target]:
-        if pip("install", "--require-hashes", "--no-deps", "--only-binary=:all:", "-r", name):
-            sys.stderr.write("rivven: %s has no wheels here; what needs it skips with a reason\n" % name)
-    if pip("install", "--no-deps", "--no-build-isolation", "--editable", "."):
-        fail("installing the project into .venv failed; the lines above say why")
+    def install(self, target):
+        """Install one target's locks and the project itself (editable, no resolver, no build isolation)."""
+        for name in REQUIRED[target]:
+            if self._pip("--require-hashes", "--no-deps", "-r", name):
+                fail("installing %s failed; the lines above say why" % name)
+        for name in OPTIONAL[target]:
+            if self._pip("--require-hashes", "--no-deps", "--only-binary=:all:", "-r", name):
+                sys.stderr.write("rivven: %s has no wheels here; what needs it skips with a reason\n" % name)
+        if self._pip("--no-deps", "--no-build-isolation", "--editable", "."):
+            fail("installing the project into %s failed; the lines above say why" % self.directory)
+
+    def _pip(self, *arguments):
+        """Run the environment's `pip install`; returns its exit code."""
+        command = [
+            self.python,
+            "-m",
+            "pip",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-input",
+            "install",
+        ]
+        return subprocess.call(command + list(arguments), cwd=ROOT)
+
+    def _stamp_path(self, target):
+        return os.path.join(self.directory, ".rivven-%s" % target)
 
 
 def main(arguments):
-    if len(arguments) != 1 or arguments[0] not in INCLUDES:
-        fail("usage: python3 tools/environment.py run|dev|bench")
+    if len(arguments) not in (1, 2) or arguments[0] not in INCLUDES:
+        fail("usage: python3 tools/environment.py run|dev|bench [DIRECTORY]")
     target = arguments[0]
+    environment = Environment(os.path.join(ROOT, *(arguments[1:] or [".venv"])))
     wanted = digest(REQUIRED[target] + OPTIONAL[target])
-    if os.path.exists(PYTHON) and is_current(target, wanted):
+    if environment.exists() and environment.is_current(target, wanted):
         return
     check_python()
-    if not os.path.exists(PYTHON):
-        print("rivven: making the virtual environment .venv", flush=True)
-        if subprocess.call([sys.executable, "-m", "venv", VENV]):
-            fail("python3 -m venv failed; on Debian and Ubuntu `apt-get install python3-venv` brings it")
+    if not environment.exists():
+        environment.make()
     print("rivven: installing what %s needs" % " and ".join(REQUIRED[target][1:]), flush=True)
-    install(target)
+    environment.install(target)
     for included in INCLUDES[target]:
-        with open(stamp_path(included), "w") as stream:
-            stream.write(digest(REQUIRED[included] + OPTIONAL[included]))
+        environment.stamp(included, digest(REQUIRED[included] + OPTIONAL[included]))
 
 
 if __name__ == "__main__":

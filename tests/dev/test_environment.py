@@ -54,10 +54,9 @@ def test_an_old_python_is_refused_in_one_line(
 
 def test_nothing_is_installed_twice() -> None:
     """The environment these tests run in is complete: a second set-up has nothing to say."""
-    subprocess.run([sys.executable, SCRIPT, "dev"], check=True, timeout=300, capture_output=True)
-    again = subprocess.run(
-        [sys.executable, SCRIPT, "dev"], check=True, timeout=30, capture_output=True, text=True
-    )
+    command = [sys.executable, SCRIPT, "dev", sys.prefix]
+    subprocess.run(command, check=True, timeout=300, capture_output=True)
+    again = subprocess.run(command, check=True, timeout=30, capture_output=True, text=True)
     assert again.stdout == again.stderr == ""
 
 
