@@ -49,7 +49,7 @@ def broker_for(directory: Path, authority: ClientAuthority) -> ShippedBroker:
 
 
 def fuzz(
-    broker: ShippedBroker, certificate: ClientFiles, directory: Path, seed: int
+    broker: ShippedBroker, certificate: ClientFiles, directory: Path, seed: int, seconds: int
 ) -> subprocess.CompletedProcess[str]:
     command = [
         SCHEMATHESIS,
@@ -60,7 +60,7 @@ def fuzz(
         *("--request-cert", certificate.certificate, "--request-cert-key", certificate.key),
         *("--exclude-checks", ",".join(EXCLUDED)),
         *("--phases", "coverage,fuzzing"),
-        *("--max-time", str(SECONDS), "--max-response-time", "10", "--request-timeout", "20"),
+        *("--max-time", str(seconds), "--max-response-time", "10", "--request-timeout", "20"),
         *("--seed", str(seed), "--generation-database", "none", "--suppress-health-check", "all"),
         *("--warnings", "off", "--no-shrink"),
     ]
@@ -69,7 +69,7 @@ def fuzz(
         cwd=directory,
         capture_output=True,
         text=True,
-        timeout=SECONDS * 2 + 60,
+        timeout=seconds * 2 + 60,
         check=False,
     )
 
@@ -86,7 +86,9 @@ def test_every_answer_is_what_the_document_says(tmp_path: Path) -> None:
             for kind in (ResourceType.CLUSTER, ResourceType.USER, ResourceType.DELEGATION_TOKEN):
                 name = "kafka-cluster" if kind is ResourceType.CLUSTER else "*"
                 admin.allow("fuzzer", Operation.ALL, kind, name)
-        done = fuzz(broker, certificate, tmp_path, seed)
+        done = fuzz(broker, certificate, tmp_path, seed, SECONDS)
+        if "No test cases were generated" in done.stdout:  # a busy machine took that long to make the first
+            done = fuzz(broker, certificate, tmp_path, seed, SECONDS + 60)
         assert done.returncode == 0, f"seed {seed}\n{done.stdout[-8000:]}\n{done.stderr[-2000:]}"
         assert "No issues found" in done.stdout, done.stdout[-3000:]
         web = Web(broker.admin_url(), broker.pki.ca).with_certificate(certificate)

@@ -1,13 +1,15 @@
 """One broker process started from the installed `rivven` command, as a user starts it.
 
 Driver. It writes a configuration file, runs `rivven server init` for the first credential, starts
-`rivven server --config F --ready-file R` on port 0 and keeps the port it got, so that clients find it again.
+`rivven server --config F --ready-file R`. Where the configuration says port 0 it gets one that it keeps over
+restarts, so that clients find it again (metrics have a new one each time).
 What `init` leaves is the same for every broker that neither encrypts nor has an id of its own: those start
 with a copy of it, made once by the command in each test process.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import io
 import json
@@ -27,6 +29,7 @@ import yaml
 
 from tests.shipped.connection import Account, Connection
 from tests.shipped.pki import Pki, make_pki
+from tests.shipped.ports import free_port
 
 RIVVEN = Path(sys.executable).with_name("rivven")
 ADMIN = "admin"
@@ -70,10 +73,8 @@ class ShippedBroker:
         self.config_path = directory / "rivven.yaml"
         self._ready_path = directory / "ready.json"
         self._process: subprocess.Popen[bytes] | None = None
-        self._config = self._configuration(FAST_SETTINGS | dict(settings or {}), protocols) | dict(
-            extra or {}
-        )
-        self._write_config()
+        self._config = self._configuration(FAST_SETTINGS | dict(settings or {}), protocols)
+        self.change(**extra or {})
 
     @property
     def pid(self) -> int:
@@ -125,6 +126,7 @@ class ShippedBroker:
         if not self.admin.password:
             self._first_credential()
         self._ready_path.unlink(missing_ok=True)
+        self._choose_ports()
         command = [RIVVEN, "server", "--config", self.config_path, "--ready-file", self._ready_path]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -163,7 +165,7 @@ class ShippedBroker:
 
     def change(self, **keys: object) -> None:
         """Replace top-level keys of the configuration file; counts from the next start."""
-        self._config |= keys
+        self._config |= copy.deepcopy(keys)  # ports are put into it
         self._write_config()
 
     def logged(self) -> str:
@@ -232,19 +234,16 @@ class ShippedBroker:
                 raise BrokerDidNotStart(f"no ready file after {START_SECONDS_MAX} s: {self.tail()}")
             time.sleep(_POLL_SECONDS)
         self.ready = json.loads(self._ready_path.read_text())
-        self._keep_ports()
 
     def _addresses(self) -> dict[str, tuple[str, int]]:
         return {name: _host_port(address) for name, address in self.ready["listeners"].items()}
 
-    def _keep_ports(self) -> None:
-        addresses = self._addresses()
-        for listener in self._config["listeners"]:
-            host, port = addresses[listener["name"]]
-            listener["bind"] = f"{host}:{port}"
-        admin = self._config.get("admin")
-        if admin and self.ready.get("admin"):
-            admin["bind"] = self.ready["admin"]
+    def _choose_ports(self) -> None:
+        places = [*self._config["listeners"], self._config.get("admin") or {}]
+        for place in places:
+            host, _, port = str(place.get("bind", "")).rpartition(":")
+            if port == "0":
+                place["bind"] = f"{host}:{free_port(host.strip('[]'))}"
         self._write_config()
 
 
