@@ -42,6 +42,8 @@ from rivven.testing.segment_keys import StaticSegmentKeys
 SEEDS = int(os.environ.get("RIVVEN_SIM_SEEDS", "150"))
 DIRECTORY = "/log/partition"
 TOPIC = UUID(int=7)
+KEY = b"customer-"
+"""Of every record; three letters would be found in ciphertext by chance."""
 PART_BYTES = 700
 """Of re-encryption: several parts for a segment."""
 RETENTION_MS = 1000
@@ -146,7 +148,7 @@ class Partition:
         for _ in range(random_.randrange(1, 6)):
             value = None if random_.random() < 0.3 else random_.randbytes(random_.randrange(30))
             time = self.now_ms + random_.randrange(-50, 50)
-            records.append(Record(offset, time, b"key%d" % random_.randrange(12), value, [("h", b"x")]))
+            records.append(Record(offset, time, KEY + b"%d" % random_.randrange(12), value, [("h", b"x")]))
             offset += 1
         producer = random_.choice([-1, 1, 2, 3])
         sequence = self.sequences.get(producer, 0) if producer >= 0 else -1
@@ -293,7 +295,7 @@ class Partition:
         if self.mode is ENCRYPTED:
             for name in names:
                 content = self.files.content(f"{DIRECTORY}/{name}")
-                assert b"key" not in content, f"{name} shows a key"
+                assert KEY not in content, f"{name} shows a key"
 
     def _check_state(self, found: dict[int, Record]) -> None:
         model = self.model
