@@ -7,7 +7,6 @@ kind of data is readable there.
 from __future__ import annotations
 
 import base64
-import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,6 +27,7 @@ from confluent_kafka.admin import (
 
 from rivven.protocol import scram
 from tests.shipped.broker import ShippedBroker
+from tests.shipped.on_disk import contents
 
 MARKERS = {name: f"marker-of-the-{name}-7731" for name in ("value", "key", "header", "offset-metadata")}
 SALT = b"a salt of our own, 7731"
@@ -164,11 +164,8 @@ def marked_files(directories: Iterable[Path], markers: Iterable[str | bytes]) ->
     wanted = {one if isinstance(one, bytes) else one.encode() for one in markers}
     found: dict[str, set[str]] = {}
     for directory in directories:
-        for root, _, names in os.walk(directory):
-            for name in names:
-                path = Path(root, name)
-                content = path.read_bytes() + name.encode()
-                here = {repr(marker) for marker in wanted if marker in content}
-                if here:
-                    found[str(path.relative_to(directory))] = here
+        for path, content in contents(directory):
+            here = {repr(marker) for marker in wanted if marker in content + path.name.encode()}
+            if here:
+                found[str(path.relative_to(directory))] = here
     return found

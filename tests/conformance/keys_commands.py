@@ -10,6 +10,7 @@ from typing import Any
 from tests.conformance.client import Client
 from tests.conformance.web import Web, web_of
 from tests.shipped.broker import RIVVEN, ShippedBroker
+from tests.shipped.on_disk import holding
 
 SECONDS_MAX = 60
 PLAIN = "sasl_plaintext"
@@ -81,11 +82,7 @@ class KeysCommand:
 
 def found_in(directory: Path, marker: bytes = MARKER) -> list[str]:
     """Files below a directory that hold the marker."""
-    return [
-        str(path.relative_to(directory))
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and marker in path.read_bytes()
-    ]
+    return holding(directory, marker)
 
 
 class EncryptedPlace:

@@ -29,6 +29,7 @@ from tests.conformance.encrypted import MARKERS, EncryptedUse, encryption, key_d
 from tests.conformance.process import metric
 from tests.shipped.broker import RIVVEN, BrokerDidNotStart, ShippedBroker
 from tests.shipped.connection import Account
+from tests.shipped.on_disk import segments
 
 KEYS_EXIT_CODE = 8
 FAST_COMPACTION = {"log.cleaner.backoff.ms": 100}
@@ -65,8 +66,7 @@ def numbers(values: list[str]) -> list[int]:
 
 def first_bytes(broker: ShippedBroker) -> set[bytes]:
     """What the segments with content begin with."""
-    found = [path.read_bytes()[:4] for path in broker.data.glob("partitions/*/*.log")]
-    return {one for one in found if one}
+    return {content[:4] for _, content in segments(broker.data)}
 
 
 def refused(broker: ShippedBroker) -> str:

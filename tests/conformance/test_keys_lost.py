@@ -16,6 +16,7 @@ from rivven.errors import ErrorCode
 from tests.conformance.client import Client, batch
 from tests.conformance.keys_commands import EncryptedPlace
 from tests.shipped.broker import BrokerDidNotStart, ShippedBroker
+from tests.shipped.on_disk import contents
 
 PLAIN = "sasl_plaintext"
 VALUE = b"a value"
@@ -33,7 +34,7 @@ class Place(EncryptedPlace):
         self.broker.start()
 
     def files(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in (self.store / "topics").iterdir()}
+        return {path.name: content for path, content in contents(self.store / "topics")}
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import pytest
 
 from tests.dev.runbook import Operator, blocks
 from tests.shipped.kms import ScriptedKms, environment
+from tests.shipped.on_disk import holding
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "encryption.md"
@@ -68,11 +69,7 @@ class Keeper(Operator):
 
     def files_with(self, text: str) -> list[str]:
         """Files of the data directory that hold it."""
-        return [
-            str(path.relative_to(self.data))
-            for path in self.data.rglob("*")
-            if path.is_file() and text.encode() in path.read_bytes()
-        ]
+        return holding(self.data, text.encode())
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from cryptography import x509
 
 from tests.dev.stranger import Stranger
 from tests.shipped.dev import DevBroker, has_ipv6_loopback
+from tests.shipped.on_disk import holding, statuses
 
 CERTIFICATE_DAYS_MAX = 397  # what clients accept from public authorities; ours keeps to it
 
@@ -90,9 +91,7 @@ def test_password_is_shown_once_and_stored_in_the_client_files_only(dev: DevBrok
         AdminClient(wrong, logger=_silent()).list_topics(timeout=2)
     assert dev.stop() == 0
     assert dev.printed().count(password) == 1
-    holders = {
-        path.name for path in files_below(dev.directory / "data") if password.encode() in path.read_bytes()
-    }
+    holders = {Path(name).name for name in holding(dev.directory / "data", password.encode())}
     assert holders == {"client.properties", "client-java.properties"}
 
 
@@ -102,16 +101,12 @@ def _silent() -> logging.Logger:
     return logger
 
 
-def files_below(directory: Path) -> list[Path]:
-    return [path for path in directory.rglob("*") if path.is_file()]
-
-
 def test_everything_made_is_for_its_owner_only(stranger: Stranger) -> None:
     dev = stranger.broker
     data = dev.directory / "data"
-    for path in [data, *data.rglob("*")]:
-        wanted = 0o700 if path.is_dir() else 0o600
-        assert stat.S_IMODE(path.stat().st_mode) == wanted, path
+    for path, status in statuses(data).items():
+        wanted = 0o700 if stat.S_ISDIR(status.st_mode) else 0o600
+        assert stat.S_IMODE(status.st_mode) == wanted, path
     assert {path.name for path in (data / "dev").iterdir()} == {
         "ca.crt",
         "ca.key",

@@ -19,6 +19,7 @@ from tests.dev.configured import ConfiguredServer
 from tests.dev.stranger import Stranger
 from tests.interop.programs import JavaPrograms, NodePrograms
 from tests.shipped.dev import DevBroker
+from tests.shipped.on_disk import holding
 
 ROOT = Path(__file__).parents[2]
 
@@ -152,21 +153,17 @@ def test_encryption_at_rest(tmp_path: Path) -> None:
     with DevBroker(tmp_path) as broker:
         before = Stranger(broker)
         before.types(f"rivven topic create earlier\nrivven produce earlier '{secret.decode()}'")
-    assert files_with(secret, tmp_path / "data"), "the control"
+    assert holding(tmp_path / "data", secret), "the control"
     name, _, value = assignment.partition("=")
     broker.server_environment[name] = value
     with broker:
         printed = before.types(blocks()[KEYS])
         assert re.search(r"customers\b", printed)
         before.types("rivven keys reencrypt --topic earlier --follow")
-        assert not files_with(secret, tmp_path / "data")
+        assert not holding(tmp_path / "data", secret)
         assert "does not cover:" in before.types(blocks()[SHREDDED]), "which only a valid certificate says"
         assert "customers" not in before.types("rivven topic list")
         assert secret.decode() in before.types("rivven consume earlier --from-beginning --exit-at-end")
-
-
-def files_with(text: bytes, directory: Path) -> list[Path]:
-    return [path for path in directory.rglob("*") if path.is_file() and text in path.read_bytes()]
 
 
 def test_durability_settings(stranger: Stranger) -> None:

@@ -21,6 +21,7 @@ from tests.durability.ledger import Ledger
 from tests.durability.load import PARTITIONS, SETTLE_SECONDS_MAX, Load, Site, stored
 from tests.interop.reference import Reference
 from tests.shipped.broker import ShippedBroker
+from tests.shipped.on_disk import segments
 
 pytestmark = pytest.mark.durability
 
@@ -39,13 +40,8 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         reference = Reference(broker.connection())
         topic = reference.create_topic("ledger", PARTITIONS, SETTINGS)
         yield Site(broker, reference, topic, Ledger(), {})
-        kinds = {path.read_bytes()[:4] == b"RVNS" for path in segments(broker)}
+        kinds = {content[:4] == b"RVNS" for _, content in segments(broker.data)}
         assert kinds == {request.param == "sealed"}, "it did not test what it says"
-
-
-def segments(broker: ShippedBroker) -> list[Path]:
-    """Every segment with content."""
-    return [path for path in broker.data.glob("partitions/*/*.log") if path.stat().st_size]
 
 
 class Observer(threading.Thread):

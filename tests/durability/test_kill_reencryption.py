@@ -22,6 +22,7 @@ from tests.durability.ledger import Ledger
 from tests.durability.load import PARTITIONS, SETTLE_SECONDS_MAX, Load, Site, stored
 from tests.interop.reference import Reference
 from tests.shipped.broker import RIVVEN, ShippedBroker
+from tests.shipped.on_disk import segments
 
 pytestmark = pytest.mark.durability
 
@@ -55,13 +56,8 @@ class Rewritten:
 
     def key_ids(self) -> set[bytes]:
         """Of the topic's segments on the disk; PLAIN among them while one is plain."""
-        found = set()
-        for path in (self.site.broker.data / "partitions").glob(f"{self.topic_id}-*/*.log"):
-            with path.open("rb") as file:
-                head = file.read(128)
-            if head:
-                found.add(head[48:64] if head[:4] == b"RVNS" else PLAIN)
-        return found
+        stored = segments(self.site.broker.data, f"{self.topic_id}-*")
+        return {content[48:64] if content[:4] == b"RVNS" else PLAIN for _, content in stored}
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
+from tests.shipped.on_disk import segments
+
 _CODECS = {0: "none", 1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}
 _HEAD_BYTES = 12  # base offset int64, batch length int32
 _ATTRIBUTES_AT = 21  # int16; the low three bits name the codec
@@ -12,9 +14,9 @@ _ATTRIBUTES_AT = 21  # int16; the low three bits name the codec
 
 def codecs_on_disk(data: Path, topic_id: uuid.UUID) -> set[str]:
     """The codecs of all batches of a topic."""
-    files = [path for path in data.rglob("*.log") if topic_id.hex in str(path).replace("-", "")]
-    assert files, f"no segment of topic {topic_id} under {data}"
-    return {codec for path in files for codec in _codecs_in(path.read_bytes())}
+    stored = [content for _, content in segments(data, f"{topic_id}-*")]
+    assert stored, f"no segment of topic {topic_id} under {data}"
+    return {codec for content in stored for codec in _codecs_in(content)}
 
 
 def _codecs_in(segment: bytes) -> set[str]:
