@@ -179,9 +179,12 @@ class ShippedBroker:
     def __enter__(self) -> ShippedBroker:
         return self.start()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
         if self.running:
-            self.stop()
+            if failure is None:
+                self.stop()
+            else:
+                self.kill()  # what a test left behind may keep it from stopping, which would hide the failure
 
     def _first_credential(self) -> None:
         if self.data.exists() or _SEEN_BY_INIT & self._config.keys():
