@@ -18,6 +18,7 @@ def main() -> None:
     names = [
         "latency",
         "throughput",
+        "stalls",
         "dirty_partitions",
         "start_and_idle",
         "compaction",
@@ -39,7 +40,6 @@ def main() -> None:
         scenarios = Scenarios(report, Path(directory), given.seconds)
         for name in given.scenario or names:
             getattr(scenarios, name)()
-    report.ratio_notes()
     if not given.print_only:
         report.write(Path(__file__).parent)
 

@@ -5,6 +5,7 @@ Driver. Each offers the same few verbs; what one of them cannot do is said in `l
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -39,8 +40,9 @@ class Measured(Protocol):
     """A broker process under measurement."""
 
     name: str
-    pid: int
 
+    @property
+    def pid(self) -> int: ...
     def connection(self, protocol: str) -> Connection: ...
     def make_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> None: ...
     def stop(self) -> None: ...
@@ -164,7 +166,8 @@ class Minimal:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "benches.minimal_broker", "0", str(directory / "minimal.log")]
+        self._file = directory / "minimal.log"
+        command = [sys.executable, "-m", "benches.minimal_broker", "0", str(self._file)]
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
         )
@@ -178,6 +181,10 @@ class Minimal:
 
     def make_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> None:
         """It answers for every topic, with twelve partitions each."""
+
+    def drop_topic(self, name: str) -> None:
+        """All it has written: its one file has the records of every topic. It appends, so it goes on at 0."""
+        os.truncate(self._file, 0)
 
     def stop(self) -> None:
         self._process.kill()

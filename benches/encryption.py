@@ -21,6 +21,7 @@ from confluent_kafka import Producer
 from benches import measures
 from benches.brokers import RELAXED, Rivven
 from benches.librdkafka import produce_for
+from benches.measures import Pair
 from benches.report import Report
 from rivven.app.process import bound_allocator
 from rivven.clock import SystemClock
@@ -49,18 +50,8 @@ COLD_SPEED_MIN = 400.0  # MB/s of one core
 READ_BYTES = 1 << 20
 BATCH_RECORDS = 64  # of 1 KiB: batches of 64 KiB
 FLUSH_RECORDS = 64 * BATCH_RECORDS  # what waits for the disk while it is written stays in memory
-PLAIN, SEALED = "plain", "encrypted"
-PREFIXES = "p", "s"
-"""Of the topics' names, which have to be equally long: librdkafka lays out its requests by it, so that a name
-of 11 characters can cost twice the TLS records of one of 7, and a quarter of the speed."""
+PLAIN, SEALED = "plain", "encrypted"  # differ in their first letter, which names topics
 TOPIC = UUID(int=1)
-
-
-class Pair(NamedTuple):
-    """What each round measured."""
-
-    plain: list[float]
-    sealed: list[float]
 
 
 class EncryptionBench:
@@ -109,43 +100,43 @@ class EncryptionBench:
         records = HOT_BYTES // RECORD_BYTES
         connection = self._rivven.connection("sasl_ssl")
         self._number += 1
-        topics = self._topics({}, 1)  # the encrypted one is filled last: its end is what is kept
-        for topic in topics:
+        # The encrypted one is filled last: its end is what is kept.
+        plain, sealed = (self._topic(kind, {}, 1) for kind in (PLAIN, SEALED))
+        for topic in (plain, sealed):
             _fill(connection, topic, records)
-        pair = Pair([], [])
-        for _ in range(ROUNDS):
-            for topic, found in zip(topics, pair, strict=True):
-                found.append(measures.fetch_megabytes(connection, topic, 1, RECORD_BYTES, records))
+
+        def speed_of(topic: str) -> float:
+            return measures.fetch_megabytes(connection, topic, 1, RECORD_BYTES, records)
+
+        pair = measures.in_turns(ROUNDS, lambda: speed_of(plain), lambda: speed_of(sealed))
         self._speeds("fetch of the hot tail, sasl_ssl", pair, FETCH_LOSS_MAX)
 
     def _in_turns(self, measure: Callable[[str], float], partitions: int, config: dict[str, str]) -> Pair:
-        """What was measured without and with encryption, each round with topics of its own."""
-        found = Pair([], [])
-        for number in range(ROUNDS):
-            self._number += 1
-            pairs = list(zip(self._topics(config, partitions), found, strict=True))
-            # Each goes first as often as the other: what the first leaves behind burdens the second.
-            for topic, values in pairs if number % 2 else reversed(pairs):
-                measures.warm_memory()
-                values.append(measure(topic))
-                self._rivven.drop_topic(topic)
-                time.sleep(measures.SETTLE_SECONDS)
-        return found
+        """What was measured without and with encryption, each time with a topic of its own."""
 
-    def _topics(self, config: dict[str, str], partitions: int) -> list[str]:
-        names = []
-        for prefix, enabled in zip(PREFIXES, ("false", "true"), strict=True):
-            names.append(f"{prefix}-{self._number:03d}")
-            self._rivven.make_topic(names[-1], partitions, config | {"encryption.enabled": enabled})
-        return names
+        def measured(kind: str) -> float:
+            self._number += 1
+            topic = self._topic(kind, config, partitions)
+            measures.warm_memory()
+            value = measure(topic)
+            self._rivven.drop_topic(topic)
+            return value
+
+        return measures.in_turns(ROUNDS, lambda: measured(PLAIN), lambda: measured(SEALED))
+
+    def _topic(self, kind: str, config: dict[str, str], partitions: int) -> str:
+        """A new topic. All names are equally long: librdkafka lays out its requests by it, so that a name
+        of 11 characters can cost twice the TLS records of one of 7, and a quarter of the speed."""
+        name = f"{kind[0]}-{self._number:03d}"
+        enabled = "true" if kind == SEALED else "false"
+        self._rivven.make_topic(name, partitions, config | {"encryption.enabled": enabled})
+        return name
 
     def _speeds(self, case: str, pair: Pair, target: float | None) -> None:
-        self._report.add("encryption", PLAIN, case, statistics.median(pair.plain), "MB/s")
-        self._report.add("encryption", SEALED, case, statistics.median(pair.sealed), "MB/s")
+        self._report.add("encryption", PLAIN, case, statistics.median(pair.first), "MB/s")
+        self._report.add("encryption", SEALED, case, statistics.median(pair.second), "MB/s")
         wanted = "" if target is None else f"<= {target:.0f}"
-        # The disk's mood lasts for longer than a round: it is in both of a pair, not in both medians.
-        ratio = statistics.median(sealed / plain for plain, sealed in zip(*pair, strict=True))
-        self._report.add("encryption", "cost", case, 100 * (1 - ratio), "%", wanted)
+        self._report.add("encryption", "cost", case, 100 * (1 - pair.ratio()), "%", wanted)
 
 
 def _fill(connection: Connection, topic: str, records: int) -> None:

@@ -6,13 +6,15 @@ import contextlib
 import mmap
 import os
 import re
+import statistics
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from confluent_kafka import Producer
 
@@ -32,6 +34,30 @@ class Latency:
     p50: float
     p99: float
     requests: int
+
+
+class Pair(NamedTuple):
+    """What each round measured of two things that are compared."""
+
+    first: list[float]
+    second: list[float]
+
+    def ratio(self) -> float:
+        """Of the second to the first. The disk's mood lasts for longer than a round: it is in both of a
+        pair, not in both medians."""
+        return statistics.median(second / first for first, second in zip(*self, strict=True))
+
+
+def in_turns(rounds: int, first: Callable[[], float], second: Callable[[], float]) -> Pair:
+    """Measure both so many times, in pairs, each with the machine's mood of that moment."""
+    found = Pair([], [])
+    for number in range(rounds):
+        pair = list(zip((first, second), found, strict=True))
+        # Each goes first as often as the other: what the first leaves behind burdens the second.
+        for measure, values in pair if number % 2 else reversed(pair):
+            values.append(measure())
+            time.sleep(SETTLE_SECONDS)
+    return found
 
 
 def percentiles(seconds: list[float]) -> Latency:

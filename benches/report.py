@@ -50,18 +50,6 @@ class Report:
             self.notes.append(text)
             print(f"note: {text}", flush=True)
 
-    def ratio_notes(self) -> None:
-        """The comparison the project promises: relaxed durability against the minimal loop."""
-        reference = {
-            row.case: row.value
-            for row in self.rows
-            if row.group == "produce" and row.broker == "minimal loop"
-        }
-        for row in self.rows:
-            if row.group == "produce" and row.broker == "Rivven" and row.case in reference:
-                share = row.value / reference[row.case] * 100
-                self.note(f"produce, {row.case}: {share:.0f} % of the minimal loop (target 70 %)")
-
     def write(self, directory: Path) -> None:
         """Write both files. Groups that were not measured now stay as they are, with what they were measured
         on."""

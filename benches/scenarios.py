@@ -21,6 +21,7 @@ from benches.idle_loop import IdleLoop
 from benches.report import Report
 from benches.wire import error_codes, produce_request
 from tests.shipped.connection import Account
+from tests.shipped.on_disk import statuses
 
 SIZES = (100, 1024, 10_240)
 PARTITIONS = (1, 12)
@@ -29,6 +30,8 @@ MANY_TOPICS, MANY_PARTITIONS = 100, 100
 COMPACTED_MEGABYTES = 150
 COMPACTION_SECONDS_MAX = 30.0
 STALL_TARGET_MS = 20.0
+MINIMAL_ROUNDS = 6
+MINIMAL_SHARE_MIN = 70.0  # percent
 RULES, POLICIES = 10_000, 1_000
 AUTHORISATION_ROUNDS = 8  # even: see below
 STALL_SAMPLES = 2000  # a 99.9th percentile of fewer than a thousand is the maximum
@@ -48,8 +51,7 @@ class Scenarios:
         """Produce and fetch, every size and partition count, each broker beside the others."""
         for size in SIZES:
             for partitions in PARTITIONS:
-                with self._minimal() as minimal:
-                    self._load(minimal, "plaintext", "os-flush", size, partitions, fetch=False)
+                self._beside_minimal(size, partitions)
                 with self._tansu() as tansu:
                     if tansu is not None:
                         self._load(tansu, "plaintext", "none", size, partitions)
@@ -57,6 +59,12 @@ class Scenarios:
                     for protocol in ("plaintext", "sasl_ssl"):
                         for durability in ("os-flush", "fsync"):
                             self._load(rivven, protocol, durability, size, partitions)
+
+    def stalls(self) -> None:
+        """How long the broker's loop is held up under the same loads, for as long as a p99.9 takes."""
+        for size in SIZES:
+            for partitions in PARTITIONS:
+                with self._rivven() as rivven:
                     self._load_until_sampled(rivven, size, partitions)
                     self._stalls(rivven, f"throughput {size} B x {partitions}")
 
@@ -247,41 +255,62 @@ class Scenarios:
         rivven.shipped.wait_until_ready()
         return elapsed
 
-    def _load(
-        self,
-        broker: Measured,
-        protocol: str,
-        durability: str,
-        size: int,
-        partitions: int,
-        *,
-        fetch: bool = True,
-    ) -> None:
-        self._number += 1
-        topic = f"load-{self._number}"
-        config = RELAXED if durability == "os-flush" else {}
-        broker.make_topic(topic, partitions, config)
+    def _load(self, broker: Measured, protocol: str, durability: str, size: int, partitions: int) -> None:
+        case = f"{size} B, {partitions} partitions, {protocol}"
+        _, produced, fetched = self._measured(broker, protocol, durability, size, partitions)
+        self._report.add("produce", broker.name, f"{case}, {durability}", produced, "MB/s")
+        if fetched is not None:
+            self._report.add("fetch", broker.name, case, fetched, "MB/s")
+
+    def _measured(
+        self, broker: Measured, protocol: str, durability: str, size: int, partitions: int
+    ) -> tuple[str, float, float | None]:
+        """The topic, MB/s written to it, and read from it unless that would only repeat the reading."""
+        topic = self._topic()
+        broker.make_topic(topic, partitions, RELAXED if durability == "os-flush" else {})
         connection = broker.connection(protocol)
         measures.warm_memory()
-        records, speed = measures.produce_megabytes(connection, topic, partitions, size, self._seconds)
-        case = f"{size} B, {partitions} partitions, {protocol}"
-        self._report.add("produce", broker.name, f"{case}, {durability}", speed, "MB/s")
-        if fetch and durability != "fsync":  # reading is the same whatever the writer waited for
-            got = measures.fetch_megabytes(connection, topic, partitions, size, min(records, 2_000_000))
-            self._report.add("fetch", broker.name, case, got, "MB/s")
+        records, produced = measures.produce_megabytes(connection, topic, partitions, size, self._seconds)
+        fetched = None
+        if durability != "fsync":  # reading is the same whatever the writer waited for
+            records = min(records, 2_000_000)
+            fetched = measures.fetch_megabytes(connection, topic, partitions, size, records)
         time.sleep(measures.SETTLE_SECONDS)
+        return topic, produced, fetched
+
+    def _topic(self) -> str:
+        """A name as long as the others: librdkafka lays out its requests by it."""
+        self._number += 1
+        return f"load-{self._number:04d}"
+
+    def _beside_minimal(self, size: int, partitions: int) -> None:
+        """The comparison the project promises: relaxed durability against the minimal loop, in turns."""
+
+        def speed_of(broker: Minimal | Rivven) -> float:
+            topic = self._topic()
+            broker.make_topic(topic, partitions, RELAXED)
+            measures.warm_memory()
+            connection = broker.connection("plaintext")
+            _, speed = measures.produce_megabytes(connection, topic, partitions, size, self._seconds)
+            broker.drop_topic(topic)
+            return speed
+
+        with self._minimal() as minimal, self._rivven(protocols=("plaintext",)) as rivven:
+            found = measures.in_turns(MINIMAL_ROUNDS, lambda: speed_of(minimal), lambda: speed_of(rivven))
+        group, case = "produce beside the minimal loop", f"{size} B, {partitions} partitions, os-flush"
+        self._report.add(group, minimal.name, case, statistics.median(found.first), "MB/s")
+        self._report.add(group, rivven.name, case, statistics.median(found.second), "MB/s")
+        target = f">= {MINIMAL_SHARE_MIN:.0f}"
+        self._report.add(group, "share", case, 100 * found.ratio(), "%", target)
 
     def _load_until_sampled(self, rivven: Rivven, size: int, partitions: int) -> None:
-        """Go on producing, each transport and durability in turn, until the stalls have a p99.9."""
+        """Produce and fetch, each transport and durability in turn, until the stalls have a p99.9."""
         address = rivven.shipped.metrics_address()
-        for protocol, config in itertools.cycle(itertools.product(("plaintext", "sasl_ssl"), (RELAXED, {}))):
+        loads = itertools.product(("plaintext", "sasl_ssl"), ("os-flush", "fsync"))
+        for protocol, durability in itertools.cycle(loads):
             if measures.metric(address, "rivven_loop_stall_seconds_count") >= STALL_SAMPLES:
                 return
-            self._number += 1
-            topic = f"load-{self._number}"
-            rivven.make_topic(topic, partitions, config)
-            connection = rivven.connection(protocol)
-            measures.produce_megabytes(connection, topic, partitions, size, self._seconds)
+            topic, *_ = self._measured(rivven, protocol, durability, size, partitions)
             rivven.drop_topic(topic)
 
     def _single(self, broker: Measured, protocol: str, durability: str) -> None:
@@ -362,4 +391,4 @@ def _stopped(broker: Broker) -> Iterator[Broker]:
 
 
 def _data_megabytes(data: Path) -> float:
-    return sum(path.stat().st_size for path in data.rglob("*.log")) / 1e6
+    return sum(status.st_size for path, status in statuses(data).items() if path.suffix == ".log") / 1e6
