@@ -8,7 +8,7 @@ from rivven_client.failures import ClientFailed, FailureKind
 
 
 class Exit(IntEnum):
-    """Exit codes; 3 to 8 are also those of the server process (rivven.app.failures)."""
+    """Exit codes; 3 to 9 are also those of the server process (rivven.app.failures)."""
 
     OK = 0
     FAILED = 1
@@ -19,6 +19,7 @@ class Exit(IntEnum):
     NO_CREDENTIALS = 6
     STORAGE = 7
     KEYS = 8
+    UNFINISHED = 9
     UNREACHABLE = 10
     AUTHENTICATION = 11
     DENIED = 12

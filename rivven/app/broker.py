@@ -345,30 +345,29 @@ class Broker:
 
     # -- stopping --------------------------------------------------------------------------------------------
 
-    async def stop(self, deadline_s: float) -> bool:
-        """Drain and close; returns False when the deadline cut requests short."""
+    async def drain(self, deadline_s: float) -> bool:
+        """Accept nothing new and finish requests; returns False when the deadline cut them short."""
         self._ready = False
         listeners = self._network.listeners
         for listener in listeners:
             listener.stop_accepting()
         for listener in listeners:
             listener.drain()
-        clean = True
         try:
             async with asyncio.timeout(deadline_s):
                 for listener in listeners:
                     await listener.wait_empty()
         except TimeoutError:
-            clean = False
-        await self._close()
-        return clean
+            return False
+        return True
 
     async def abort(self) -> None:
         """Give back what a failed start had already taken."""
         self._network.close()
-        await self._close()
+        await self.close()
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
+        """Flush and give everything back."""
         for listener in self._network.listeners:
             await listener.stop()
         await self._administration.stop()

@@ -22,6 +22,7 @@ class ExitCode(IntEnum):
     NO_CREDENTIALS = 6
     STORAGE = 7
     KEYS = 8
+    UNFINISHED = 9
     FORCED = 130
 
 

@@ -1,6 +1,7 @@
 """Running a broker as a process: signals, the ready line, exit codes.
 
-SIGTERM and the first SIGINT drain; a second SIGINT stops at once. The ready line is one JSON object on
+SIGTERM and the first SIGINT drain; a second SIGINT stops at once. Either phase of a stop, finishing requests
+and closing, has a deadline. The ready line is one JSON object on
 standard output (or in ``--ready-file``), written when every listener accepts.
 """
 
@@ -12,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from rivven.app.broker import Broker
@@ -52,6 +54,7 @@ async def _serve(config: Config, config_path: Path | None, ready_file: Path | No
         raise
     if not started:
         _log.info("stopped before the start was complete")
+        _give_up_after(config.shutdown_timeout_secs)
         await broker.abort()
         return ExitCode.OK
     settle()
@@ -62,10 +65,26 @@ async def _serve(config: Config, config_path: Path | None, ready_file: Path | No
     settle_late_imports()
     await stop.wait()
     _log.info("stopping: finishing what is in flight")
-    clean = await broker.stop(config.shutdown_timeout_secs)
-    if not clean:
+    if not await broker.drain(config.shutdown_timeout_secs):
         _log.warning("not everything in flight was finished in %s s", config.shutdown_timeout_secs)
+    _give_up_after(config.shutdown_timeout_secs)
+    await broker.close()
     return ExitCode.OK
+
+
+def _give_up_after(seconds: float) -> None:
+    """End the process, unless it ends by itself before: a disk or a provider that never answers would keep
+    it for ever. A thread of its own, for what hangs may be the loop, or threads that the interpreter
+    waits for at its end."""
+
+    def give_up() -> None:
+        _log.error("not closed in %s s, given up; the next start recovers", seconds)
+        logging.shutdown()
+        os._exit(ExitCode.UNFINISHED)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
 
 
 async def _start(broker: Broker, stop: asyncio.Event) -> bool:

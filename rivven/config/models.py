@@ -99,7 +99,9 @@ class Config(Strict):
     metrics: MetricsConfig = Field(default=MetricsConfig(), description="Metrics and health.")
     logging: LoggingConfig = Field(default=LoggingConfig(), description="Logs.")
     shutdown_timeout_secs: Seconds = Field(
-        default=30.0, description="Time to finish requests and flush after SIGTERM."
+        default=30.0,
+        description="After SIGTERM, time to finish requests, and as long again to flush and close. What "
+        "takes longer is given up as in a crash: the next start recovers.",
     )
     dev: bool = Field(default=False, exclude=True, description="Started with --dev; not a key of the file.")
 

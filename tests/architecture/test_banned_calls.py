@@ -104,6 +104,7 @@ RULES = (
             "rivven.api.tokens": "the hashes of a new token's secret, one token at a time",
             "rivven.telemetry.*": "writes logs and watches the loop, which must not do it itself",
             "rivven.app.encryption": "key stores and providers at start",
+            "rivven.app.serve": "ends a stop that takes too long, when it may be the loop that hangs",
             "rivven.app.storage": "statvfs may hang with the disk",
             "rivven.app.shadow": "parses a candidate's rules, which must not delay an answer",
             "rivven.app.audit_signing": "a key file and public keys, one call of an operator at a time",

@@ -27,6 +27,7 @@ LIMIT = 400
 CONNECTIONS = LIMIT - 3 * 64 - 128
 """What docs/configuration.md promises for limits.max_connections under such a limit."""
 PARTITIONS = 200
+UNFINISHED = 9
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc (Linux)"
 )
@@ -94,15 +95,7 @@ def test_out_of_descriptors_nothing_goes_offline(own_directory: Path) -> None:
             topic = admin.create_topic(partitions=20)
             assert codes(admin, topic, 1) == {E.NONE: 1}
             limits = resource.prlimit(broker.pid, resource.RLIMIT_NOFILE)
-            resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
-            # The checkpoint has to be written before this is answered: it waits for a descriptor.
-            part = m.DeleteRecordsRequest.DeleteRecordsPartition(partition_index=0, offset=1)
-            asked = m.DeleteRecordsRequest.DeleteRecordsTopic(name=topic, partitions=[part])
-            request = m.DeleteRecordsRequest(topics=[asked], timeout_ms=20_000)
-            waiting = other.send(ApiKey.DELETE_RECORDS, 2, request)
-            # What was open was closed to get one: a record that meets its file open would be written, and
-            # wait for the disk like the checkpoint.
-            _wait_for(broker, "out of descriptors, what has to reach the disk waits")
+            waiting = _without_descriptors(broker, other, topic)
             assert codes(admin, topic, 20) == {E.KAFKA_STORAGE_ERROR: 20}
             with pytest.raises(TimeoutError):
                 other.receive(ApiKey.DELETE_RECORDS, 2, waiting, timeout=1.0)
@@ -111,6 +104,24 @@ def test_out_of_descriptors_nothing_goes_offline(own_directory: Path) -> None:
             assert answer.topics[0].partitions[0].low_watermark == 1
             assert codes(admin, topic, 20) == {E.NONE: 20}
         assert "offline" not in broker.log.read_text()
+
+
+def test_what_cannot_be_closed_does_not_keep_the_process(own_directory: Path) -> None:
+    """The end is that of a crash: what was acknowledged is there at the next start."""
+    settings = {"shutdown_timeout_secs": 2.0}
+    with ShippedBroker(own_directory, protocols=(PLAIN,), extra=settings) as broker:
+        _wait_for_late_imports(broker)
+        with Client(broker.connection(PLAIN)) as admin, Client(broker.connection(PLAIN)) as other:
+            topic = admin.create_topic()
+            for _ in range(2):
+                assert codes(admin, topic, 1) == {E.NONE: 1}
+            _without_descriptors(broker, other, topic)
+        assert broker.stop() == UNFINISHED
+        assert "not closed in 2.0 s, given up; the next start recovers" in broker.log.read_text()
+        broker.start()
+        with Client(broker.connection(PLAIN)) as admin:
+            assert admin.list_offset(topic, -1).offset == 2
+            assert admin.values(topic)[-1] == b"v" * 100
 
 
 @pytest.mark.parametrize(
@@ -145,6 +156,21 @@ def files_of(broker: ShippedBroker, topic_id: str) -> list[str]:
         with contextlib.suppress(FileNotFoundError):
             found.append(os.readlink(f"/proc/{broker.pid}/fd/{name}"))
     return [path for path in found if topic_id in path]
+
+
+def _without_descriptors(broker: ShippedBroker, client: Client, topic: str) -> int:
+    """Leave the broker none while it deletes the first record, which needs one. The request's number."""
+    _, hard = resource.prlimit(broker.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, (3, hard))
+    # The checkpoint has to be written before this is answered: it waits for a descriptor.
+    part = m.DeleteRecordsRequest.DeleteRecordsPartition(partition_index=0, offset=1)
+    asked = m.DeleteRecordsRequest.DeleteRecordsTopic(name=topic, partitions=[part])
+    request = m.DeleteRecordsRequest(topics=[asked], timeout_ms=20_000)
+    number = client.send(ApiKey.DELETE_RECORDS, 2, request)
+    # What was open was closed to get one: a record that meets its file open would be written, and wait for
+    # the disk like the checkpoint.
+    _wait_for(broker, "out of descriptors, what has to reach the disk waits")
+    return number
 
 
 def _wait_for_late_imports(broker: ShippedBroker) -> None:

@@ -212,11 +212,11 @@ class stalled:
 
 
 def test_the_deadline_ends_what_a_stalled_client_holds_up(own_directory: Path) -> None:
-    broker = ShippedBroker(own_directory, protocols=(PLAIN,), extra={"shutdown_timeout_secs": 1.0})
+    broker = ShippedBroker(own_directory, protocols=(PLAIN,), extra={"shutdown_timeout_secs": 4.0})
     with broker, stalled(broker):
         started = time.monotonic()
         assert broker.stop() == 0
-        assert 0.9 < time.monotonic() - started < 8
+        assert 3.9 < time.monotonic() - started < 16
         assert "not everything in flight was finished" in broker.logged()
 
 
