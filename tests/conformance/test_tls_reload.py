@@ -324,9 +324,13 @@ class TestClients:
         with Returning(world.connection(MTLS, client), version) as peer:
             assert peer.is_answered(), "trusted so far"
             assert peer.is_answered()
-            assert peer.resumed is (version is ssl.TLSVersion.TLSv1_2), (
-                "TLS 1.3 needs a ticket, and gets none"
-            )
+            deadline = time.monotonic() + PICKED_UP_S
+            if version is ssl.TLSVersion.TLSv1_3:
+                assert not peer.resumed, "it needs a ticket, and gets none"
+            while version is ssl.TLSVersion.TLSv1_2 and not peer.resumed:
+                # A context of its own for what the test before left in the files, which may come only now.
+                assert peer.is_answered()
+                assert time.monotonic() < deadline
             world.trust(world.clients) if how == "authority" else world.revoke(client)
             deadline = time.monotonic() + PICKED_UP_S
             while peer.is_answered():
