@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.shipped.broker import ShippedBroker
 
-LOG_SECONDS_MAX = 5.0
+LOG_SECONDS_MAX = 15.0
 
 
 def resident_bytes(broker: ShippedBroker) -> int:

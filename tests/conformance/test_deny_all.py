@@ -389,7 +389,8 @@ async def test_every_api_under_deny_all(own_directory: Path, missing: Names) -> 
         address = next(iter(broker.ready_facts()["listeners"].values()))  # type: ignore[attr-defined]
         await asyncio.to_thread(_sweep, Connection(address, None, shipped.admin), missing)
     finally:
-        assert await broker.stop(10)
+        assert await broker.drain(10)
+        await broker.close()
 
 
 def _sweep(connection: Connection, missing: Names) -> None:
