@@ -10,10 +10,12 @@ from rivven.protocol.api import ApiKey
 from tests.conformance.client import Client, batch, fetch_request
 from tests.conformance.wire import Closed
 from tests.shipped.connection import Connection
+from tests.shipped.running_time import running_time
 
 KINDS = ("idle", "busy", "parked")
 PROMISED_S = 1.0
-"""From the answer to whoever took the right away, or from the change of a file, to the end of the stream."""
+"""From the answer to whoever took the right away, or from the change of a file, to the end of the stream,
+in `running_time`."""
 
 WAIT_S = 10.0
 
@@ -33,7 +35,7 @@ class Live:
         assert self._began.wait(WAIT_S)
 
     def closed_after(self, moment: float) -> float:
-        """Seconds from a moment (monotonic) to the end of the stream."""
+        """Seconds from a moment (`running_time`) to the end of the stream."""
         self._thread.join(WAIT_S)
         assert not self._thread.is_alive(), "the connection is still open"
         return self.closed_at - moment
@@ -43,7 +45,7 @@ class Live:
             work()
         except (Closed, OSError):
             pass
-        self.closed_at = time.monotonic()
+        self.closed_at = running_time()
 
     def _idle(self) -> None:
         self._began.set()

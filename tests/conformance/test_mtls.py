@@ -23,6 +23,7 @@ from tests.conformance.wire import Refused
 from tests.shipped.broker import ShippedBroker
 from tests.shipped.client_certificates import ClientAuthority, ClientFiles
 from tests.shipped.connection import Account, Connection
+from tests.shipped.running_time import running_time
 
 MTLS = "ssl"
 BOTH = "sasl_and_ssl"
@@ -196,7 +197,7 @@ def test_a_line_in_the_file_ends_live_connections(
     connection = broker.connection(protocol, user).with_certificate(files)
     with Client(connection) as client:
         live = Live(client, kind, topic)
-        moment = time.monotonic()
+        moment = running_time()
         entry = f"serial:{files.serial} issuer:CN=Rivven clients authority\n"
         denied.write_text(denied.read_text() + entry)
         assert live.closed_after(moment) <= PROMISED_S

@@ -31,6 +31,7 @@ from tests.conformance.wire import Closed, Refused, Wire
 from tests.shipped.broker import ShippedBroker
 from tests.shipped.issuer import ScriptedIssuer, SigningKey
 from tests.shipped.pki import make_pki
+from tests.shipped.running_time import running_time
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def revoke(broker: ShippedBroker, **body: object) -> float:
     """Over the Admin API; the moment of its answer."""
     answer = web_of(broker).post("/v1/revocations", body)
     assert answer.status == 201, answer
-    return time.monotonic()
+    return running_time()
 
 
 def closed_within(wire: Wire, seconds: float) -> bool:
@@ -111,7 +112,7 @@ def test_one_token_is_revoked_by_its_id(broker: ShippedBroker, issuer: ScriptedI
         assert works(ends)
         answered = revoke(broker, kind="jwt-id", value="bad", issuer=issuer.url)
         assert closed_within(ends, PROMISED_S)
-        assert time.monotonic() - answered < PROMISED_S
+        assert running_time() - answered < PROMISED_S
         assert works(stays)
     assert "revoked: jwt-id bad" in refusal(broker, bad)
     login(broker, good).close()
@@ -160,7 +161,7 @@ def test_a_token_ends_with_the_jwt_it_was_made_with(broker: ShippedBroker, issue
             assert works(ends)
             answered = revoke(broker, **what)
             assert closed_within(ends, PROMISED_S)
-            assert time.monotonic() - answered < PROMISED_S
+            assert running_time() - answered < PROMISED_S
             assert works(stays)
         assert f"made with a jwt: revoked: {what['kind']} {what['value']}" in refusal(broker, token)
         assert web_of(broker).with_token(token).get("/v1/tokens").status == 401

@@ -22,6 +22,7 @@ from tests.shipped.authority import Authority, Issued
 from tests.shipped.broker import ShippedBroker
 from tests.shipped.client_certificates import ClientFiles
 from tests.shipped.connection import Connection
+from tests.shipped.running_time import running_time
 from tests.shipped.trail import wait_for
 
 MTLS = "ssl"
@@ -268,7 +269,7 @@ class TestClients:
             Client(world.connection(MTLS, staying)) as other,
         ):
             live = Live(client, kind, topic)
-            moment = time.monotonic()
+            moment = running_time()
             world.trust(world.clients) if how == "authority" else world.revoke(leaving)
             assert live.closed_after(moment) <= PROMISED_S
             assert other.metadata().brokers

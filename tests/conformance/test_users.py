@@ -25,6 +25,7 @@ from tests.conformance.process import LogTail, metric
 from tests.conformance.wire import Closed, Refused
 from tests.shipped.broker import RIVVEN, BrokerDidNotStart, ShippedBroker
 from tests.shipped.connection import Account
+from tests.shipped.running_time import running_time
 
 SCRAM = ["SCRAM-SHA-256", "SCRAM-SHA-512"]
 SETTINGS = {"connection.failed.authentication.delay.ms": 0}
@@ -180,7 +181,7 @@ class TestFileChanges:
             Client(broker.connection("sasl_ssl", FRED)) as fred,
         ):
             live = Live(client, "idle", "")
-            moment = time.monotonic()
+            moment = running_time()
             replace(broker, users_file, good_lines())
             assert live.closed_after(moment) <= PROMISED_S
             assert fred.metadata().brokers, "who did not change stays"
@@ -200,7 +201,7 @@ class TestFileChanges:
         log = LogTail(broker)
         with Client(broker.connection("sasl_ssl", FRED)) as client:
             live = Live(client, "idle", "")
-            moment = time.monotonic()
+            moment = running_time()
             groups = "" if "groups" in entry else ", groups: [staff]"
             replace(broker, users_file, user_lines(fred=f"{hashed}, {entry}{groups}"))
             assert live.closed_after(moment) <= PROMISED_S
@@ -296,7 +297,7 @@ class TestCommands:
         with Client(broker.connection("sasl_ssl", account)) as client:
             live = Live(client, "idle", "")
             done = rivven(broker, "user", "disable", account.user)
-            moment = time.monotonic()
+            moment = running_time()
             assert done.returncode == 0, done.stderr
             assert live.closed_after(moment) <= PROMISED_S
         assert not logs_in(broker, account)
@@ -322,7 +323,7 @@ class TestCommands:
         with Client(broker.connection("sasl_ssl", account)) as client:
             live = Live(client, "idle", "")
             done = rivven(broker, "user", "groups", name, "--add", "ops", "--remove", "dev")
-            moment = time.monotonic()
+            moment = running_time()
             assert done.stdout.strip() == f"groups of user {name}: ops"
             assert live.closed_after(moment) <= PROMISED_S
         password = tmp_path / "password"

@@ -27,6 +27,7 @@ from rivven.protocol.codec import (
 )
 from rivven.protocol.messages import SaslAuthenticateRequest, SaslHandshakeRequest
 from tests.shipped.connection import Account, Connection
+from tests.shipped.running_time import running_time
 
 TIMEOUT_S = 20.0
 CLIENT_ID = "wire"
@@ -132,13 +133,16 @@ class Wire:
 
     def is_closed(self, timeout: float = TIMEOUT_S) -> bool:
         """Whether the broker closes within the time without sending anything more."""
-        self.sock.settimeout(timeout)
-        try:
-            return self.sock.recv(1) == b""
-        except TimeoutError:
-            return False
-        except OSError:
-            return True
+        end = running_time() + timeout
+        while (left := end - running_time()) > 0:
+            self.sock.settimeout(left)
+            try:
+                return self.sock.recv(1) == b""
+            except TimeoutError:
+                continue
+            except OSError:
+                return True
+        return False
 
     # -- requests --------------------------------------------------------------------------------------------
 
