@@ -226,9 +226,9 @@ def test_a_good_token_gets_in_while_strangers_invent_keys(
         one.start()
     started = time.monotonic()
     while time.monotonic() - started < 6:
-        began = time.monotonic()
+        began = running_time()
         login(broker, issuer.token()).close()
-        assert time.monotonic() - began < 2
+        assert running_time() - began < 2
         time.sleep(0.2)
     over.set()
     for one in attackers:

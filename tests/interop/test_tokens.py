@@ -30,6 +30,7 @@ from tests.interop.reference import Reference
 from tests.interop.samples import samples
 from tests.shipped.broker import RIVVEN, ShippedBroker
 from tests.shipped.connection import Account, Connection
+from tests.shipped.running_time import running_time
 
 MECHANISMS = ["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN", "OAUTHBEARER"]
 HOUR_MS = 3_600_000
@@ -285,12 +286,12 @@ def test_a_revoked_token_closes_its_connections(owner: Tokens, broker: ShippedBr
 
     assert live()
     owner.revoke(made["info"]["id"])
-    answered = time.monotonic()
+    answered = running_time()
     while live():
-        assert time.monotonic() - answered < 1
+        assert running_time() - answered < 1
     while not any(error.name() == "_AUTHENTICATION" for error in failures):
         producer.poll(0.02)
-        assert time.monotonic() - answered < 5, failures
+        assert running_time() - answered < 5, failures
 
 
 def test_a_rotated_tokens_old_secret_works_until_the_overlap_ends(
