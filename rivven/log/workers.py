@@ -203,9 +203,14 @@ class _Process:
         return succeeded, value
 
     async def end(self) -> None:
-        """Kill the process and wait for its end; safe when it has ended."""
+        """Kill the process and wait for its end; safe when it has ended, or when this is cancelled."""
         try:
             self._process.kill()
         except ProcessLookupError:
             pass
-        await asyncio.shield(self._process.wait())
+        ended = asyncio.ensure_future(self._process.wait())
+        try:
+            await asyncio.shield(ended)
+        except asyncio.CancelledError:
+            await ended  # or the loop might close with its pipes
+            raise

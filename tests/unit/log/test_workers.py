@@ -158,6 +158,28 @@ async def test_an_idle_worker_ends_and_the_next_job_starts_another() -> None:
         await pool.close()
 
 
+async def test_closing_waits_for_a_process_that_is_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pipes belong to the loop, which may be closed right after."""
+    ended: list[int] = []
+
+    async def late(process: asyncio.subprocess.Process) -> int:
+        await asyncio.sleep(0.1)
+        ended.append(await wait(process))
+        return ended[-1]
+
+    wait = asyncio.subprocess.Process.wait
+    monkeypatch.setattr(asyncio.subprocess.Process, "wait", late)
+    pool = WorkerPool(idle_seconds=0.01)
+    await pool.run("max_timestamp_offset", bytes(KEYED))
+    for _ in range(1000):
+        if not pool.processes:
+            break
+        await asyncio.sleep(0.001)
+    assert not ended, "it is ending"
+    await pool.close()
+    assert ended == [-signal.SIGKILL]
+
+
 async def test_a_closed_pool_refuses_and_fails_what_was_waiting() -> None:
     pool = WorkerPool()
     waiting = [asyncio.create_task(pool.run("max_timestamp_offset", bytes(KEYED))) for _ in range(3)]
