@@ -208,9 +208,8 @@ class _Process:
             self._process.kill()
         except ProcessLookupError:
             pass
-        ended = asyncio.ensure_future(self._process.wait())
         try:
-            await asyncio.shield(ended)
+            await asyncio.shield(self._process.wait())
         except asyncio.CancelledError:
-            await ended  # or the loop might close with its pipes
+            await self._process.wait()  # or the loop might be closed with its pipes
             raise

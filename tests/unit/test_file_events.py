@@ -12,6 +12,7 @@ import pytest
 
 from rivven.file_events import FileEvents, Listener
 from rivven.file_places import Directory
+from tests.unit.descriptors import open_files
 
 LONG_S = 20.0
 
@@ -27,13 +28,7 @@ def threads() -> list[threading.Thread]:
 
 def instances() -> int:
     """Of inotify, that this process has."""
-    links = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            links.append(os.readlink(f"/proc/self/fd/{name}"))
-        except FileNotFoundError:
-            continue  # the descriptor of the listing itself
-    return links.count("anon_inode:inotify")
+    return open_files().count("anon_inode:inotify")
 
 
 async def until(condition: Callable[[], bool]) -> None:
