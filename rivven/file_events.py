@@ -216,7 +216,8 @@ class Listener:
     async def heard(self, timeout_s: float) -> None:
         """Wait until something may have changed since the last call, or for so long."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._heard.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._heard.wait()
         self._heard.clear()
 
     def wake(self) -> None:

@@ -139,7 +139,8 @@ class TopicShredding:
                 raise
         task = self._tasks.spawn(self._once(), "shredding")
         try:
-            outcome = await asyncio.wait_for(asyncio.shield(task), SHRED_SECONDS_MAX)
+            async with asyncio.timeout(SHRED_SECONDS_MAX):
+                outcome = await asyncio.shield(task)
         except TimeoutError:
             outcome = "it takes longer than an answer may"
         if isinstance(outcome, bytes):

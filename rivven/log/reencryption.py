@@ -158,7 +158,8 @@ class Reencryptor:
             self._asked.clear()
             await self.run_round()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._asked.wait(), ROUND_SECONDS)
+                async with asyncio.timeout(ROUND_SECONDS):
+                    await self._asked.wait()
 
     async def run_round(self) -> None:
         """Take every topic as far as it goes now."""

@@ -119,7 +119,8 @@ class WorkerPool:
                 try:
                     if process is None:
                         process = await _Process.start(self._niceness)
-                    answer = await asyncio.wait_for(process.ask(request), self._job_seconds_max)
+                    async with asyncio.timeout(self._job_seconds_max):
+                        answer = await process.ask(request)
                 except (OSError, EOFError, TimeoutError) as error:
                     _log.error(
                         "the worker process was lost in %s: %s", job.name, error or type(error).__name__
@@ -143,7 +144,8 @@ class WorkerPool:
             return self._jobs.get_nowait()
         self._idle += 1
         try:
-            return await asyncio.wait_for(self._jobs.get(), self._idle_seconds)
+            async with asyncio.timeout(self._idle_seconds):
+                return await self._jobs.get()
         except TimeoutError:
             return None if self._jobs.empty() else self._jobs.get_nowait()
         finally:

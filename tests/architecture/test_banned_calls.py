@@ -41,6 +41,13 @@ RULES = (
         within="rivven*",
     ),
     Rule(
+        "wait_for",
+        r"asyncio\.wait_for",
+        "in Python 3.11 it loses a cancellation that comes with what it waited for: asyncio.timeout",
+        {},
+        within="rivven*",
+    ),
+    Rule(
         "clock",
         r"time\.(time|time_ns|monotonic|monotonic_ns|sleep)|datetime\.datetime\.(now|utcnow|today)|datetime\.date\.today",
         "time comes from a Clock, so that tests own it",

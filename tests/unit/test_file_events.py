@@ -65,6 +65,20 @@ async def events() -> AsyncIterator[FileEvents]:
     await until(lambda: instances() == 0)  # which its own thread gives back
 
 
+@pytest.mark.parametrize("steps", range(6))
+async def test_who_is_cancelled_as_something_happens_ends(events: FileEvents, steps: int) -> None:
+    """Of the loop, between the two. Otherwise the watcher would go on for ever, and the broker with it."""
+    with events.listener() as listener:
+        hearing = asyncio.create_task(listener.heard(LONG_S))
+        await asyncio.sleep(0.01)
+        listener.wake()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        was_hearing = hearing.cancel()
+        await asyncio.wait({hearing})
+        assert hearing.cancelled() is was_hearing
+
+
 async def test_what_happens_wakes_who_listens_to_it_and_nobody_else(
     events: FileEvents, tmp_path: Path
 ) -> None:

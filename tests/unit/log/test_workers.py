@@ -16,7 +16,7 @@ import pytest
 from rivven.errors import CorruptMessage, ErrorCode, InvalidRecord, RivvenError
 from rivven.log import worker_jobs
 from rivven.log.worker_jobs import WorkerFailed, WorkerLost, WorkersBusy, failure, frame, raised, unframe
-from rivven.log.workers import WorkerPool
+from rivven.log.workers import IDLE_SECONDS, WorkerPool
 from rivven.records.batch import Record, build_batch, parse_header
 from rivven.records.compression import GZIP, NONE, ZSTD
 from rivven.records.unreadable import InflateLimitExceeded, RecordsUnreadable
@@ -178,6 +178,19 @@ async def test_closing_waits_for_a_process_that_is_ending(monkeypatch: pytest.Mo
     assert not ended, "it is ending"
     await pool.close()
     assert set(ended) == {-signal.SIGKILL}
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_closing_does_not_wait_for_a_job_that_comes_with_it(steps: int) -> None:
+    """`steps` of the loop are between the two."""
+    pool = WorkerPool()
+    await pool.run("max_timestamp_offset", bytes(KEYED))
+    job = asyncio.create_task(pool.run("max_timestamp_offset", bytes(KEYED)))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await asyncio.wait_for(pool.close(), IDLE_SECONDS / 2)
+    (outcome,) = await asyncio.gather(job, return_exceptions=True)
+    assert isinstance(outcome, (WorkerFailed, WorkerLost)) or outcome == (199, 1199)
 
 
 async def test_a_closed_pool_refuses_and_fails_what_was_waiting() -> None:
